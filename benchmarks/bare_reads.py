@@ -1,6 +1,6 @@
 """The floor of `canary check`: the same reads with Google's clients, at the same time.
 
-python -m benchmarks.bare_reads FIRST LAST
+Usage: `python -m benchmarks.bare_reads FIRST LAST`.
 """
 
 import os

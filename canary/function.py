@@ -183,7 +183,7 @@ class Canary(msgspec.Struct, frozen=True):
             None,
             self.command,
             lambda name, day: date_path(name, day, several=several),
-            whole=lambda name: f"/?phase={name}",
+            page_of_phase=lambda name: f"/?phase={name}",
         )
         return as_html(shown), 200, HEADERS
 

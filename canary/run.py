@@ -39,7 +39,7 @@ from canary.domain.timeline import Timeline, timeline_of
 from canary.domain.verdict import Verdict, VerdictKind, judge, names
 from canary.domain.warnings import early_warnings, silent_dates
 from canary.notify.channel import Channels
-from canary.notify.incidents import Notified, notify
+from canary.notify.incidents import Notified, notify_channels
 from canary.sources import CHECKPOINTS_SECONDS, READ_SECONDS, gather, read_traces
 from orchestrator_resilience.background import Beside
 from orchestrator_resilience.checkpoints import Checkpoint
@@ -208,7 +208,7 @@ def watch(
     )
     away = _left_out(phases, now, runs) if game_dates is None else ""
     judgement = Judged(report.verdicts, complete, game_dates is None, away)
-    notified = notify(
+    notified = notify_channels(
         stores.documents, remembered, judgement, channels, phases=phases, now=now, deadline=deadline
     )
     return replace(

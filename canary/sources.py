@@ -37,7 +37,7 @@ from canary.domain.remembered import (
     read_runs,
 )
 from canary.domain.silence import people_ref
-from orchestrator_resilience.background import Answer, Background, Beside
+from orchestrator_resilience.background import Background, Beside, Promise
 from orchestrator_resilience.checkpoints import UNDATED_DAYS, concerns
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
@@ -347,7 +347,7 @@ def _ask(questions: _Questions, seconds: float, beside: Beside | None) -> dict[s
 
 
 def _answer(
-    what: str, reading: Answer[Seen[T] | Unreadable], deadline: Deadline
+    what: str, reading: Promise[Seen[T] | Unreadable], deadline: Deadline
 ) -> Seen[T] | Unreadable:
     """Return the answer, once; what has not answered by then is Unreadable."""
     try:

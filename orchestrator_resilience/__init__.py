@@ -38,7 +38,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Load the orchestrator at its first use.
 
-    Who leaves checkpoints alone does without it and its stores.
+    Code that only leaves checkpoints does without it and its stores.
     """
     if name != "Orchestrator":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,30 +11,30 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Answer(Protocol[T_co]):
+class Promise(Protocol[T_co]):
     """What an action that was begun will have answered."""
 
     def answer(self, deadline: Deadline) -> T_co:
         """Return what the action returns, or raise what it raises.
 
-        TimeoutError where it does neither in time.
+        Raises TimeoutError where it does neither in time.
         """
 
 
-# Begins an action beside what goes on, as Background and AtOnce do.
-Beside = Callable[[Callable[[], Any]], Answer[Any]]
+# Begins an action, and returns the promise of its answer, as Background and AtOnce do.
+Beside = Callable[[Callable[[], Any]], Promise[Any]]
 
 
 class Background(Generic[T]):
     """Runs an action in a thread of its own, from now on.
 
     Threads cannot be stopped: one that hangs is left behind as a daemon, and ends when its action
-    does. As long as MAX_LEFT_BEHIND of a `group` have not ended, no more of it are begun: what is
-    asked for then has no answer, at once.
+    does. While MAX_LEFT_BEHIND actions of a `group` have not ended, no more of the group are begun:
+    such an action raises TimeoutError at once.
     """
 
     def __init__(self, action: Callable[[], T], group: str = "") -> None:
-        # the name of a thread that nobody waits for any more
+        # the name that a thread gets when nobody waits for it any more
         self._left_behind = f"left behind {group}"
         self._future: Future[T] = Future()
         self._thread = threading.Thread(target=self._run, args=(action,), daemon=True)
@@ -51,13 +51,13 @@ class Background(Generic[T]):
     def _run(self, action: Callable[[], T]) -> None:
         try:
             self._future.set_result(action())
-        except BaseException as error:  # noqa: BLE001 (raised to whoever asks for the answer)
+        except BaseException as error:  # noqa: BLE001 (raised where the answer is asked for)
             self._future.set_exception(error)
 
     def answer(self, deadline: Deadline) -> T:
         """Wait for what the action returns or raises.
 
-        TimeoutError when the deadline is over first.
+        Raises TimeoutError when the deadline is over first.
         """
         if not wait([self._future], deadline.left()).done:
             self._thread.name = self._left_behind
@@ -69,14 +69,11 @@ MAX_LEFT_BEHIND = 8
 
 
 class AtOnce(Background[T]):
-    """Runs an action before anything else happens.
-
-    For simulated time and tests, which do not wait.
-    """
+    """Runs an action before anything else happens: for simulated time and for tests."""
 
     def __init__(self, action: Callable[[], T]) -> None:
         self._future = Future()
         try:
             self._future.set_result(action())
-        except Exception as error:  # noqa: BLE001 (raised to whoever asks for the answer)
+        except Exception as error:  # noqa: BLE001 (raised where the answer is asked for)
             self._future.set_exception(error)

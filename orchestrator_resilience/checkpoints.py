@@ -137,7 +137,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     @property
     def message(self) -> str:
-        """The line for people, such as "CHECKPOINT_IGNORED: no data (p2_odds_game_lines 2026-02-09)"."""
+        """The line for people, such as "CHECKPOINT_IGNORED: no data (p2_odds 2026-02-09)"."""
         return f"{self.kind}: {self.text}"
 
     def to_json(self, project: str | None = None) -> dict[str, Any]:
@@ -146,11 +146,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
         `project` is the Google Cloud project that the trace belongs to.
         """
         fields = self.fields
-        delivery, sequence, trace = (
-            fields.get("delivery"),
-            fields.get("sequence"),
-            fields.get("trace"),
-        )
+        delivery = fields.get("delivery")
+        sequence = fields.get("sequence")
+        trace = fields.get("trace")
         entry = {
             "severity": self.severity,
             "message": self.message,
@@ -182,20 +180,18 @@ class Checkpoint(msgspec.Struct, frozen=True):
     def from_json(cls, entry: Mapping[str, Any]) -> "Checkpoint":
         """Rebuild what `to_json` returned.
 
-        Raises KeyError, TypeError or ValueError when it is not one.
-
-        A field that is read again, and is of another type than it is written with, is left out, and
-        named in `unreadable_fields`: the delivery was there, but nothing follows from what its line
-        does not say.
+        Raises KeyError, TypeError or ValueError for anything else. A field that is read again, and
+        is of another type than it is written with, is left out and named in `unreadable_fields`:
+        the delivery was there, but nothing follows from what its line does not say.
         """
-        own = {"severity", "message", "time", "checkpoint", "schema", "closes"}
+        special = {"severity", "message", "time", "checkpoint", "schema", "closes"}
         kind, at = CheckpointKind(entry["checkpoint"]), datetime.fromisoformat(entry["time"])
         if at.tzinfo is None or at.year not in YEARS:
             raise ValueError(f"not a time that can be: {entry['time']}")
         fields = {
             k: v
             for k, v in entry.items()
-            if k not in own and not k.startswith("logging.googleapis.com/")
+            if k not in special and not k.startswith("logging.googleapis.com/")
         }
         odd = sorted(k for k, v in fields.items() if not _is_readable(k, v))
         return cls(
@@ -205,7 +201,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
             text=one_line(str(entry["message"]).removeprefix(f"{kind}: "), 2 * TEXT_CHARACTERS),
             fields=printable({k: v for k, v in fields.items() if k not in odd})
             | ({"unreadable_fields": printable(odd)} if odd else {}),
-            closes=entry["closes"] is not False,  # a line that does not say is no proof of a death
+            closes=entry["closes"] is not False,  # without the field nothing proves a death
         )
 
 
@@ -236,12 +232,16 @@ def _is_readable(name: str, value: object) -> bool:
     return isinstance(value, _TYPES.get(name, object))
 
 
-# The days after its game date on which a date's messages come, but for re-runs.
+# A date's messages come within so many days after it, except those of re-runs.
 UNDATED_DAYS = 3
 
 
 def concerns(checkpoint: Checkpoint, phase: str, game_date: date) -> bool:
-    """Whether a line is of this date, or a rejection whose date nobody could read, left when one of this may come."""
+    """Whether a line is of this date, or is a rejection that may be of it.
+
+    Of a rejection nobody could read the date; one left in the days in which this date's messages
+    come may be of it.
+    """
     fields = checkpoint.fields
     if fields.get("phase") != phase:
         return False
@@ -257,25 +257,25 @@ def whole_list(checkpoint: Checkpoint, field: str) -> frozenset[str] | None:
 
 
 def deliveries(
-    lines: Iterable[Checkpoint], wanted: Mapping[str, Collection[date]]
+    lines: Iterable[Checkpoint], game_dates: Mapping[str, Collection[date]]
 ) -> list[Checkpoint]:
     """Return the lines that concern one of a phase's dates, in the order in which they were left.
 
-    Without RECEIVED of the deliveries that came to an end, because their closing line says all that
-    it says; and without those that name no delivery, of which nobody can tell whether it came to
-    one.
+    `game_dates` are the dates by phase. Left out are RECEIVED of a delivery that came to an end,
+    because its closing line says the same, and lines that name no delivery, because nobody can know
+    whether that one came to an end.
     """
     concerned = (
         c
         for c in lines
-        if any(concerns(c, phase, day) for phase, days in wanted.items() for day in days)
+        if any(concerns(c, phase, day) for phase, days in game_dates.items() for day in days)
     )
-    kept = [
+    keyed = [
         (c, tuple(map(c.fields.get, ("phase", "game_date", "delivery"))))
         for c in sorted(concerned, key=_left)
     ]
-    closed = {delivery for c, delivery in kept if c.closes}
-    return [c for c, delivery in kept if c.closes or (delivery[-1] and delivery not in closed)]
+    closed = {delivery for c, delivery in keyed if c.closes}
+    return [c for c, delivery in keyed if c.closes or (delivery[-1] and delivery not in closed)]
 
 
 def _left(line: Checkpoint) -> tuple[Any, ...]:
@@ -287,7 +287,7 @@ Sink = Callable[[Checkpoint], None]
 
 
 def hash_of_names(names: Iterable[str]) -> str:
-    """Return 12 hexadecimal digits that are the same for the same names, in any order and on any machine."""
+    """Return 12 hexadecimal digits, the same for the same names in any order, on any machine."""
     return hashlib.sha256(json.dumps(sorted({*names})).encode()).hexdigest()[:12]
 
 
@@ -299,7 +299,7 @@ def json_line(checkpoint: Checkpoint, project: str | None = None) -> str:
     """
     entry = checkpoint.to_json(project)
     line = _encode(entry).decode()
-    if not line.isascii():  # which a stream may not be able to take, whatever its encoding
+    if not line.isascii():  # a stream may not be able to encode it
         line = json.dumps(entry)
     if len(line) <= _LINE_CHARACTERS:
         return f"{line}\n"

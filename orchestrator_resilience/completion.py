@@ -3,9 +3,9 @@
 Three shapes are taken: the CloudEvent that functions-framework hands over, the same as a plain
 dict, and the push envelope `{"message": {...}, "subscription": ...}` that is inside both.
 
-Needed are the processor's name, the date, the status, the message's id and its time. Whatever else
-is odd is read as what it plainly means, or left out, and the completion says so: nobody needs it,
-and nothing else is lost for it.
+The processor's name, the date, the status, the message's id and its time are needed. Any other
+field that is odd is read as what it plainly means, or left out, and the completion says so: nobody
+needs that field, and no completion is lost for it.
 """
 
 import base64
@@ -23,13 +23,12 @@ from orchestrator_resilience.errors import InvalidMessageError
 from orchestrator_resilience.phase import COMPLETING_STATUSES, Phase
 from orchestrator_resilience.plain import YEARS, shown
 
-# A completion has under 2 kB. What is larger is no completion, and parsing it would only cost
-# memory.
+# A completion has under 2 kB. A larger message is none, and to parse it would only cost memory.
 MAX_MESSAGE_BYTES = 256 * 1024
 _OLDEST, _NEWEST = timedelta(days=1800), timedelta(days=360)
 _RAW_CHARACTERS = 500
 _NAME_CHARACTERS, _ID_CHARACTERS = 128, 256
-# A body that was encoded once more, or twice, by a publisher in front of another one.
+# A publisher in front of another one may encode the body once more, or twice.
 _LAYERS = 3
 _INT64 = 2**63
 _WHOLE_FIELD = re.compile(r'"(processor_name|game_date|phase)"\s*:\s*"([^"\\]*)"')
@@ -115,11 +114,9 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
-    """Find the push envelope in whichever of the three shapes arrived.
+    """Return the push envelope and the CloudEvent's attributes, whichever shape arrived.
 
-    Return it and the CloudEvent's attributes.
-
-    Raises InvalidMessageError where there is none.
+    Raises InvalidMessageError where there is no envelope.
     """
     if isinstance(event, Mapping):
         inner = event if "message" in event else event.get("data")
@@ -137,10 +134,11 @@ def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
 
 def _traceparent(message: Mapping[str, Any], attributes: Any) -> str | None:
     """Return the trace of the request, or else the message's own."""
-    own = message.get("attributes")
+    message_attributes = message.get("attributes")
     traces = (
         attributes.get("traceparent"),
-        isinstance(own, Mapping) and own.get("googclient_traceparent"),
+        isinstance(message_attributes, Mapping)
+        and message_attributes.get("googclient_traceparent"),
     )
     return next((trace for trace in traces if trace and isinstance(trace, str)), None)
 
@@ -156,9 +154,9 @@ def _message_id(value: object) -> str:
 
 
 def _published_at(value: object) -> datetime:
-    """Read a time with its zone, in UTC.
+    """Read a time with its zone, and return it in UTC.
 
-    The year first, because arithmetic on the last ones overflows.
+    Its year is checked first, because arithmetic on the last years overflows.
     """
     try:
         at: datetime = msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
@@ -170,9 +168,9 @@ def _published_at(value: object) -> datetime:
 
 
 def _body(data: object) -> str | Mapping[str, Any]:
-    """Undo base64 and UTF-8, of which some publishers put the mark in front.
+    """Undo base64 and UTF-8, with or without a byte order mark.
 
-    What was decoded already stays.
+    A body that is decoded already is returned as it is.
     """
     if isinstance(data, Mapping):
         return data
@@ -190,7 +188,7 @@ def _body(data: object) -> str | Mapping[str, Any]:
             "message.data", f"not UTF-8: {error.reason} at byte {error.start}"
         ) from error
     except ValueError as error:
-        # the JSON itself, which no base64 begins like
+        # it is the JSON itself: no base64 begins with a brace
         if data.lstrip("\ufeff \t\r\n").startswith("{"):
             return data
         raise InvalidMessageError("message.data", f"not base64: {error}") from error
@@ -198,15 +196,15 @@ def _body(data: object) -> str | Mapping[str, Any]:
 
 def _fields(body: str | Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the object that a body holds, also one that was encoded again."""
-    found: object = body
+    content: object = body
     for _ in range(_LAYERS):
-        if isinstance(found, str):
-            found = _decoded(found)
-    if not isinstance(found, Mapping):
+        if isinstance(content, str):
+            content = _decoded(content)
+    if not isinstance(content, Mapping):
         raise InvalidMessageError(
-            "message.data", f"expected an object of JSON, got {type(found).__name__}"
+            "message.data", f"expected an object of JSON, got {type(content).__name__}"
         )
-    return found
+    return content
 
 
 def _decoded(text: str) -> object:
@@ -231,7 +229,7 @@ def _whole_number(digits: str) -> float:
 def _from_base64(text: str) -> str:
     """Decode base64, which some tools break into lines, and UTF-8 with or without its mark.
 
-    Raises ValueError.
+    Raises ValueError where it is neither.
     """
     return base64.b64decode("".join(text.split()), validate=True).decode("utf-8-sig")
 
@@ -239,11 +237,11 @@ def _from_base64(text: str) -> str:
 def _whose(body: str | Mapping[str, Any] | None) -> tuple[str | None, date | None]:
     """Read the processor and the date of a message that is wrong elsewhere.
 
-    None for what cannot be read.
+    Returns None in place of what cannot be read.
     """
     try:
         fields = _fields(body or "")
-    except InvalidMessageError:  # not JSON as a whole: both may still stand in it, each whole
+    except InvalidMessageError:  # not JSON; the two fields may be readable
         fields = dict(_WHOLE_FIELD.findall(body)) if isinstance(body, str) else {}
     return _readable(_name, fields), _readable(_game_date, fields)
 
@@ -263,13 +261,16 @@ def _completion(
     if not -_OLDEST <= game_date - published_at.date() <= _NEWEST:
         raise InvalidMessageError(
             "game_date",
-            f"{game_date} is more than {_OLDEST.days} days before or {_NEWEST.days} after its publication",
+            (
+                f"{game_date} is more than {_OLDEST.days} days before or {_NEWEST.days} after its "
+                "publication"
+            ),
         )
     if _is_of_another(fields, phase):
         raise InvalidMessageError(
             "phase", f"expected {phase.message_phase!r}, got {shown(fields['phase'])}"
         )
-    others = {field: read(fields.get(field)) for field, read in _NOT_NEEDED.items()}
+    optional = {field: read(fields.get(field)) for field, read in _NOT_NEEDED.items()}
     return Completion(
         phase=phase.name,
         game_date=game_date,
@@ -278,16 +279,16 @@ def _completion(
         status=status,
         completed_at=published_at,
         event_id=event_id,
-        correlation_id=others["correlation_id"],
-        execution_id=others["execution_id"],
-        record_count=others["record_count"],
-        is_incremental=others["is_incremental"],
-        entities_changed=others["entities_changed"] or (),
-        odd_fields=tuple(_odd_fields(fields, others)),
+        correlation_id=optional["correlation_id"],
+        execution_id=optional["execution_id"],
+        record_count=optional["record_count"],
+        is_incremental=optional["is_incremental"],
+        entities_changed=optional["entities_changed"] or (),
+        odd_fields=tuple(_odd_fields(fields, optional)),
     )
 
 
-# What is needed: each raises InvalidMessageError, with the field's name.
+# Readers of fields that are needed: each raises InvalidMessageError, with the field's name.
 
 
 def _name(fields: Mapping[str, Any]) -> str:
@@ -305,28 +306,28 @@ def _name(fields: Mapping[str, Any]) -> str:
 
 
 def _game_date(fields: Mapping[str, Any]) -> date:
-    """Read a date, also one with the time of midnight, which is how a date in a datetime is written."""
+    """Read a date, also one written with midnight, as a date in a datetime is."""
     value = fields.get("game_date")
     text = str(value) if isinstance(value, date) else _needed(fields, "game_date").strip()
     day = re.sub(r"[T ]00:00(:00(\.0+)?)?(Z|\+00:?00)?\Z", "", text)
     try:
-        found: date = msgspec.convert(day, date)
+        game_date: date = msgspec.convert(day, date)
     except (msgspec.ValidationError, UnicodeError) as error:
         raise InvalidMessageError("game_date", str(error)) from error
-    if found.year not in YEARS:
-        raise InvalidMessageError("game_date", _not_a_year(found))
-    return found
+    if game_date.year not in YEARS:
+        raise InvalidMessageError("game_date", _not_a_year(game_date))
+    return game_date
 
 
 def _status(fields: Mapping[str, Any], phase: Phase) -> Status:
     """Read a status; a word of the phase's own that completes a processor is a success."""
     text = _needed(fields, "status")
-    said = text.strip().lower()
+    word = text.strip().lower()
     try:
         return (
             Status.SUCCESS
-            if phase.completes(said) and said not in COMPLETING_STATUSES
-            else Status(said)
+            if phase.completes(word) and word not in COMPLETING_STATUSES
+            else Status(word)
         )
     except ValueError as error:
         raise InvalidMessageError(
@@ -337,11 +338,11 @@ def _status(fields: Mapping[str, Any], phase: Phase) -> Status:
 def _is_of_another(fields: Mapping[str, Any], phase: Phase) -> bool:
     """Whether it is another phase's message.
 
-    One that says nothing of its phase, or no text, is this one's.
+    A message whose phase is missing, or is no text, counts as this phase's.
     """
     value = fields.get("phase")
-    said = value.strip().lower() if isinstance(value, str) else ""
-    return bool(said) and said != phase.message_phase.lower()
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return bool(word) and word != phase.message_phase.lower()
 
 
 def _needed(fields: Mapping[str, Any], name: str) -> str:
@@ -353,7 +354,7 @@ def _needed(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
-# What is not needed: each returns None for what has no plain meaning.
+# Readers of fields that are not needed: each returns None for what has no plain meaning.
 
 
 def _id(value: object) -> str | None:
@@ -374,10 +375,10 @@ def _count(value: object) -> int | None:
 
 
 def _flag(value: object) -> bool | None:
-    said = value.strip().lower() if isinstance(value, str) else value
-    if isinstance(said, (bool, int, float)):
-        return bool(said) if said in (0, 1) else None
-    return {"true": True, "false": False}.get(said) if isinstance(said, str) else None
+    word = value.strip().lower() if isinstance(value, str) else value
+    if isinstance(word, (bool, int, float)):
+        return bool(word) if word in (0, 1) else None
+    return {"true": True, "false": False}.get(word) if isinstance(word, str) else None
 
 
 def _entities(value: object) -> tuple[str, ...] | None:
@@ -396,10 +397,7 @@ _NOT_NEEDED: dict[str, Callable[[object], Any]] = {
 
 
 def _odd_fields(fields: Mapping[str, Any], read: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what was not as it should be.
-
-    A phase that is no text, a field that was read as something else.
-    """
+    """Yield a sentence for each odd field: left out, or read as something else."""
     if not isinstance(fields.get("phase"), (str, type(None))):
         yield f"phase: {shown(fields['phase'])} left out"
     for name, value in read.items():
@@ -407,7 +405,10 @@ def _odd_fields(fields: Mapping[str, Any], read: Mapping[str, Any]) -> Iterator[
         sent = tuple(sent) if isinstance(sent, list) else sent
         if sent in (None, "", ()) or (type(sent) is type(value) and sent == value):
             continue
-        yield f"{name}: {shown(fields[name])} {'left out' if value is None else f'read as {shown(value)}'}"
+        yield (
+            f"{name}: {shown(fields[name])} "
+            f"{'left out' if value is None else f'read as {shown(value)}'}"
+        )
 
 
 def _not_a_year(value: date) -> str:

@@ -6,7 +6,7 @@ import time
 class Deadline:
     """The moment, `seconds` after it was made, by which something has to have ended.
 
-    By the monotonic clock, because the wall clock may be set meanwhile.
+    It goes by the monotonic clock, because the wall clock may be set meanwhile.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -36,8 +36,8 @@ class InvalidMessageError(ResilienceError):
 
     `field` is the culprit ("game_date", "message.publishTime"), `reason` says what is wrong with
     it. `event_id` is the message's id where it could be read; `raw` is the message as far as it
-    could be decoded, so that whoever logs the error can keep what was sent. `processor` and
-    `game_date` are what it says of itself, where that much can be read.
+    could be decoded, so that anyone who logs the error can keep what was sent. `processor` and
+    `game_date` are what the message says of itself, where that much can be read.
     """
 
     permanent = True
@@ -75,7 +75,7 @@ class DeliveryError(ResilienceError):
         self.failures = failures
 
 
-# What a client stumbles over where something else than its server answers.
+# What a client may raise where something else than its server answers.
 ODD_ANSWER = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 

@@ -1,11 +1,11 @@
 """The orchestrator as a Cloud Run function: what Pub/Sub calls for each message.
 
-In comes a push of a subscription's, or a CloudEvent of Eventarc's: one message about one processor
+It takes a push of a subscription's, or a CloudEvent of Eventarc's: one message about one processor
 and one game date. The completion is appended to the completion log and registered in the progress
 document, and the flag is set when nobody is missing; checkpoints on stdout say how far that went.
-Out goes nothing: a return acknowledges the message, and what is raised is answered with 500, so
-that it comes again. A request that is too large to hold a completion is acknowledged unread, and
-one that was cut off is answered with 400, so that it comes again.
+The answer is empty: a return acknowledges the message, and what is raised is answered with 500, so
+that the message comes again. A request that is too large to hold a completion is acknowledged
+unread, and one that was cut off is answered with 400, so that it comes again.
 """
 
 import io
@@ -23,8 +23,7 @@ from orchestrator_resilience.phase import load_phase
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.opening import open_stores
 
-# A completion that is accepted, in base64 and with all the attributes that Pub/Sub allows, is
-# shorter.
+# Longer than any accepted completion, in base64 and with all attributes that Pub/Sub allows.
 MAX_REQUEST_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 
@@ -60,8 +59,7 @@ def start() -> Callable[[flask.Request], ResponseReturnValue]:
             checkpoints.rejected(
                 InvalidMessageError("request", reason, event_id=request.headers.get("ce-id"))
             )
-            # Whatever else were answered, Pub/Sub would send the request again, for as long as it
-            # keeps it.
+            # At any other answer Pub/Sub would send the request again, for as long as it keeps it.
             return "", HTTPStatus.NO_CONTENT
         if len(request.get_data()) < (request.content_length or 0):
             return "", HTTPStatus.BAD_REQUEST
@@ -72,7 +70,7 @@ def start() -> Callable[[flask.Request], ResponseReturnValue]:
 
 
 def _event(request: flask.Request) -> object:
-    """Read the body; None for what is no JSON, or is nested too deeply to be read."""
+    """Read the body; None where it is no JSON, or is nested too deeply to be read."""
     try:
         return request.get_json(force=True, silent=True)
     except RecursionError:
@@ -82,16 +80,16 @@ def _event(request: flask.Request) -> object:
 def _too_large(request: flask.Request) -> str | None:
     """Say that a request is too large to hold a completion, before anything decodes it.
 
-    None where it is not.
+    Returns None where it is not too large.
     """
     length, environ = request.content_length, request.environ
     if length is None:  # it comes in chunks
         request.max_content_length = MAX_REQUEST_BYTES
     if (len(request.get_data()) if length is None else length) < MAX_REQUEST_BYTES:
         return None
-    while environ["wsgi.input"].read(_CHUNK_BYTES):  # who is still sending would not see the answer
+    while environ["wsgi.input"].read(_CHUNK_BYTES):  # a client that is still sending sees no answer
         pass
     # functions-framework reads what is left
     environ.update({"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"})
-    told = f"{length} bytes, and completions" if length else "completions"
-    return f"{told} have under {MAX_REQUEST_BYTES}: not read"
+    size = f"{length} bytes, and completions" if length else "completions"
+    return f"{size} have under {MAX_REQUEST_BYTES}: not read"

@@ -3,9 +3,9 @@
 The timeouts of `requests`, and of what it is made of, begin anew with each byte that arrives, and
 none of them covers the look-up of a name: a server that drips holds a call, and the thread that
 makes it, for as long as it likes. Here each operation on a socket, a TLS handshake included, has
-what is left of its call's time; so whoever makes a call comes back by himself, and nothing is left
-of it. Only the look-up of a name cannot be interrupted: it has a thread, and those that are left
-behind are counted host by host, so that one host keeps nobody from another.
+what is left of its call's time; so the caller comes back in time, and nothing is left of the call.
+Only the look-up of a name cannot be interrupted: it has a thread, and those that are left behind
+are counted host by host, so that one host does not delay another.
 
 No redirect is followed.
 """
@@ -31,12 +31,12 @@ from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 from orchestrator_resilience.background import Background
 from orchestrator_resilience.deadline import Deadline
 
-# What a session raises, and what it raises where trying again may help.
+# What a session raises, and what of it may be gone at another try.
 CallError, BrokenConnectionError = requests.RequestException, requests.ConnectionError
 
-# Of an answer to `call`; what is behind it is not read.
+# So much of an answer to `call` is read.
 _MAXIMUM_BYTES = 4096
-# Nobody asks a second time on the same connection, and nothing has to be unpacked.
+# There is no second request on the same connection, and nothing has to be unpacked.
 _HEADERS = {"Accept-Encoding": "identity", "Connection": "close"}
 
 
@@ -55,9 +55,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """Why there was none: the name of the error's class.
+    """A call without an answer; `kind` is the name of the error's class.
 
-    `may_be_posted` unless nobody could be connected to.
+    `may_be_posted` is false where no connection was made.
     """
 
     kind: str
@@ -65,11 +65,11 @@ class NoAnswer:
 
 
 def call(url: str, deadline: Deadline, body: Mapping[str, Any] | None = None) -> Answer | NoAnswer:
-    """Post `body` as JSON, or get the page where there is none.
+    """Post `body` as JSON, or get the page where `body` is None.
 
-    The path of `url` is a secret: whoever has it can post there. It is in no error, and no log of a
-    library has it, because they do not get to know it: it is added where the request is written.
-    Nor do they log the host.
+    The path of `url` is a secret, because anyone who has it can post there. It is in no error, and
+    in no log of a library: it is added only where the request is written. The host is not logged
+    either.
     """
     _this_thread.is_connected = False
     *server, _this_thread.secret = url.partition("#")[0].split("/", 3)
@@ -78,7 +78,7 @@ def call(url: str, deadline: Deadline, body: Mapping[str, Any] | None = None) ->
             end_calls_in_time(session, deadline.left())
             send = session.get if body is None else session.post
             response = send("/".join([*server, ""]), headers=_HEADERS, json=body, stream=True)
-            # A second read, which raises where the body is cut short.
+            # The second read raises where the body is cut short.
             data = b"" if body is None else response.raw.read(_MAXIMUM_BYTES) + response.raw.read(1)
         text, after = data.decode(errors="replace").strip(), response.headers.get("Retry-After", "")
         return Answer(response.status_code, text, float(after) if after.isdecimal() else 0.0)
@@ -95,9 +95,9 @@ def _root(error: BaseException) -> BaseException:
 
 
 def end_calls_in_time(session: Session, seconds: float) -> None:
-    """Let each call of a session end after its timeout, and after `seconds` at the latest, as its calls for a token do.
+    """Let each call of a session end after its timeout, and after `seconds` at the latest.
 
-    A redirect is an error.
+    So do its calls for a token. A redirect is an error.
     """
     for part in filter(None, (session, getattr(session, "_auth_request_session", None))):
         part.max_redirects = 0
@@ -132,9 +132,10 @@ class _WholeCalls(HTTPAdapter):
         try:
             response = super().send(request, **{**how, "timeout": seconds})
             if how.get("stream"):
-                response.headers.pop("Location", None)  # else the session reads all of a redirect
+                # with it the session would read all of a redirect
+                response.headers.pop("Location", None)
             else:
-                _ = response.content  # which the response keeps
+                _ = response.content  # the response keeps it
         except Exception as error:
             if not deadline.is_over:
                 raise
@@ -176,7 +177,7 @@ def _timed(operation: Any) -> Any:
     """Let an operation on a socket take what is left of the call's time."""
 
     def timed(self: socket.socket, *args: Any) -> Any:
-        # which would be no timeout but a socket that does not block
+        # 0 would be no timeout, but a socket that does not block
         if not (left := _this_thread.deadline.left()):
             raise TimeoutError
         self.settimeout(left)
@@ -190,6 +191,6 @@ class _Socket(socket.socket):
 
 
 class _SecureSocket(ssl.SSLSocket):
-    # By these it receives as well, and sends all.
+    # `recv_into` and `sendall` use these.
     read, send = _timed(ssl.SSLSocket.read), _timed(ssl.SSLSocket.send)
     do_handshake = _timed(ssl.SSLSocket.do_handshake)

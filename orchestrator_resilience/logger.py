@@ -111,12 +111,10 @@ class CheckpointLogger:
         applied. `traceparent` is W3C trace context. Only what the block itself raises leaves the
         block.
         """
-        # Made plain before they are looked at: whatever a value is, it ends no delivery.
-        name, day, trace = (
-            plain(processor),
-            plain(game_date),
-            _TRACEPARENT.fullmatch(str(plain(traceparent))),
-        )
+        # Made plain first, so that no value, whatever it is, can end a delivery.
+        name = plain(processor)
+        day = plain(game_date)
+        trace = _TRACEPARENT.fullmatch(str(plain(traceparent)))
         return Delivery(
             self,
             {
@@ -134,7 +132,10 @@ class CheckpointLogger:
         )
 
     def delivery_of(self, completion: Completion, traceparent: str | None = None) -> "Delivery":
-        """Begin the delivery of a parsed completion, in the trace of the request rather than the message's own."""
+        """Begin the delivery of a parsed completion, in the trace `traceparent` of the request.
+
+        Without one it is in the message's own trace.
+        """
         delivery = self.delivery(
             processor=completion.raw_processor,
             game_date=completion.game_date,
@@ -154,7 +155,7 @@ class CheckpointLogger:
         )
 
     def each_delivery(self, function: Callable[..., R]) -> Callable[..., R]:
-        """Decorate a function of an event, which then gets its delivery as its last argument, `delivery`.
+        """Decorate a function of an event, which then gets its `delivery` as its last argument.
 
         RECEIVED is left before the function begins, with what can be read of the event (a
         CloudEvent, its plain-dict form, or a push envelope), and a closing checkpoint by its end,
@@ -191,29 +192,25 @@ class CheckpointLogger:
         self._delivery_of_invalid(error).rejected(error)
 
     def _delivery_from(self, event: object) -> "Delivery":
-        """Begin the delivery of an event as it came.
-
-        Whether it can be accepted is not decided here.
-        """
+        """Begin the delivery of an event as it came; nothing is decided here about accepting it."""
         try:
             return self.delivery_of(Completion.from_event(event, self.phase))
         except Exception as error:  # noqa: BLE001 (an event that cannot even be looked at is still delivered)
             delivery = self._delivery_of_invalid(error)
-            # Why nothing, or not all, could be read of it: the names of its fields may be somebody
-            # else's.
+            # Why it could not be read, or not all of it: its fields may have names of another kind.
             delivery.odd_fields = (one_line(str(_invalid(error)), _SUBJECT_CHARACTERS),)
             return delivery
 
     def _delivery_of_invalid(self, error: object) -> "Delivery":
-        said = _invalid(error)
+        invalid = _invalid(error)
         return self.delivery(
-            processor=said.processor, game_date=said.game_date, event_id=said.event_id
+            processor=invalid.processor, game_date=invalid.game_date, event_id=invalid.event_id
         )
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Hand one checkpoint to the sink, unless the switch is off.
 
-        One that it does not take is counted.
+        A checkpoint that the sink does not take is counted.
         """
         if not self.enabled:
             return
@@ -241,20 +238,17 @@ class CheckpointLogger:
 
 
 class Delivery:
-    """The checkpoints of one delivery, made by CheckpointLogger.delivery.
+    """The checkpoints of one delivery, made by CheckpointLogger.delivery; a context manager."""
 
-    Used as a context manager.
-    """
-
-    def __init__(self, logger: CheckpointLogger, known: dict[str, Any]) -> None:
+    def __init__(self, logger: CheckpointLogger, fields: dict[str, Any]) -> None:
         self.logger = logger
-        self._known = _plain({**known, "revision": logger.revision})
+        self._fields = _plain({**fields, "revision": logger.revision})
         self._subject = one_line(self._whose(), _SUBJECT_CHARACTERS)
         self.odd_fields: tuple[str, ...] = ()
         self._begin()
 
     def _begin(self) -> None:
-        # Tells two attempts at one message apart, so that a death can be seen in each.
+        # It distinguishes two attempts at one message, so that a death can be seen in each.
         self._id = os.urandom(8).hex()
         self._sequence = 0
         self._started = time.monotonic()
@@ -320,8 +314,8 @@ class Delivery:
         outcome = transaction.outcome
         self._expected_hash = hash_of_names(transaction.expected)
         sets, waits = should_trigger and transaction.triggered, outcome is DeliveryOutcome.WAITING
-        own = None if expected is None else sorted(transaction.expected)
-        fields = {**transaction.fields, "expected": own, "attempts": attempts}
+        orchestrator_expected = None if expected is None else sorted(transaction.expected)
+        fields = {**transaction.fields, "expected": orchestrator_expected, "attempts": attempts}
         cut = {
             f"{k}_count": len(v)
             for k, v in fields.items()
@@ -335,8 +329,7 @@ class Delivery:
             severity=SEVERITY.get(outcome),
             outcome=None if waits or sets else outcome,
         )
-        # Each line that closes a delivery says all of it, so that who reads many deliveries needs
-        # no other.
+        # Each line that closes a delivery says all of it, so that readers need no other line.
         if sets:
             text = f"{transaction.count}, _triggered is set{transaction.purpose}"
             self._leave(CheckpointKind.TRIGGERED, text, self._transaction, outcome=outcome)
@@ -348,8 +341,8 @@ class Delivery:
     def started(self, *, message_id: str | None = None) -> None:
         """Leave STARTED: the next phase was started, by the message of this id where there is one.
 
-        For code whose flag starts the next phase; after `post_transaction`, whose fields the line
-        has as well.
+        It is for code whose flag starts the next phase, and comes after `post_transaction`, whose
+        fields the line repeats.
         """
         text = one_line(
             f"the next phase was started{f' by message {message_id}' if message_id else ''}"
@@ -361,12 +354,12 @@ class Delivery:
 
     @_never_raises
     def not_started(self, reason: str | BaseException) -> None:
-        """Leave NOT_STARTED: it was decided, and the next phase was not started.
+        """Leave NOT_STARTED: the next phase should start and was not started.
 
-        A gate refused, or a call failed.
+        `reason` is why: a gate refused, or a call failed.
         """
         if isinstance(reason, BaseException):
-            self._failure = reason  # where it leaves the block as well, that is no other failure
+            self._failure = reason  # the same failure if it leaves the block, too
         why = one_line(_described(reason) if isinstance(reason, BaseException) else str(reason))
         outcome = DeliveryOutcome.NOT_STARTED
         self._leave(CheckpointKind.NOT_STARTED, why, self._transaction, outcome=outcome, reason=why)
@@ -374,7 +367,7 @@ class Delivery:
     @property
     def _phase(self) -> Phase:
         """The phase as it is on the delivery's date, where it has one that can be read."""
-        day = calendar_date(str(self._known.get("game_date")))
+        day = calendar_date(str(self._fields.get("game_date")))
         return self.logger.phase if day is None else self.logger.phase.on(day)
 
     @_never_raises
@@ -389,9 +382,9 @@ class Delivery:
     def unexpected(self) -> None:
         """Leave UNEXPECTED: the processor is none of the phase's.
 
-        The nearest expected name is given.
+        The line has the nearest expected name.
         """
-        raw = str(self._known.get("raw_processor"))
+        raw = str(self._fields.get("raw_processor"))
         nearest = self._phase.nearest(raw)
         hint = (
             f"the nearest expected name is {nearest}"
@@ -409,7 +402,7 @@ class Delivery:
     def probed(self, wrong: str | None) -> None:
         """Leave PROBED: a probe was answered, or came too late.
 
-        WARNING with what was found `wrong`.
+        The line is a WARNING where something is `wrong`.
         """
         severity = Severity.WARNING if wrong else None
         self._leave(
@@ -442,10 +435,10 @@ class Delivery:
 
     @_never_raises
     def failed(self, error: BaseException) -> None:
-        """Leave FAILED with the whole chain of causes, where an `except` of your own swallows the error.
+        """Leave FAILED with the whole chain of causes.
 
-        What leaves the block or the function is left without it. Whether the message comes again is
-        not known here.
+        It is for code of your own that catches the error; for an error that leaves the block or the
+        function, FAILED is left without it. Whether the message comes again is not known here.
         """
         self._failure = error
         self._leave(
@@ -460,13 +453,13 @@ class Delivery:
 
     @_never_raises
     def _received(self) -> None:
-        text = "; ".join(filter(None, (str(self._known.get("status", "")), *self.odd_fields)))
+        text = "; ".join(filter(None, (str(self._fields.get("status", "")), *self.odd_fields)))
         self._leave(CheckpointKind.RECEIVED, text, odd_fields=list(self.odd_fields) or None)
 
     @_never_raises
     def _returned_early(self) -> None:
-        status = self._known.get("status")
-        # of which nobody has to say anything
+        status = self._fields.get("status")
+        # of such a delivery nobody has to say anything
         if isinstance(status, str) and not self._phase.completes(status):
             self.ignored(f"{status} completes nothing")
         else:
@@ -489,20 +482,20 @@ class Delivery:
     ) -> None:
         """Leave one line; with an `outcome` it is one that closes the delivery."""
         self._sequence += 1
-        # On RECEIVED processor and date come first, and on the others after the words that people
-        # search for.
-        said = one_line(
+        # On RECEIVED processor and date come first; on other lines they come after the words that
+        # people search for.
+        words = one_line(
             text if isinstance(text, str) else str(plain(text)),
             TEXT_CHARACTERS if transaction is None else _LIST_CHARACTERS,
         )
         text = (
-            f"{self._subject} {said}".rstrip()
+            f"{self._subject} {words}".rstrip()
             if kind is CheckpointKind.RECEIVED
-            else f"{said} ({self._subject})"
+            else f"{words} ({self._subject})"
         )
         if outcome is not None:
             self._closed = True
-            # A copy, because what is done beside the rest adds to it.
+            # A copy, because actions that still run may add to it.
             steps = {step: _milliseconds(took) for step, took in self._step_seconds.copy().items()}
             extra |= {
                 "outcome": outcome.value,
@@ -516,7 +509,7 @@ class Delivery:
                 at=self.logger.clock(),
                 text=text,
                 fields={
-                    **self._known,
+                    **self._fields,
                     **(transaction or {}),
                     **_plain(extra),
                     "delivery": self._id,
@@ -528,9 +521,11 @@ class Delivery:
         )
 
     def _whose(self) -> str:
-        known = self._known
-        words = [known.get("processor") or known.get("raw_processor"), known.get("game_date")]
-        unnamed = f"message {known['event_id']}" if "event_id" in known else "an unreadable message"
+        fields = self._fields
+        words = [fields.get("processor") or fields.get("raw_processor"), fields.get("game_date")]
+        unnamed = (
+            f"message {fields['event_id']}" if "event_id" in fields else "an unreadable message"
+        )
         return " ".join(str(word) for word in words if word is not None) or unnamed
 
 
@@ -543,16 +538,16 @@ def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature
     instead = "; a block does it everywhere: with checkpoints.delivery(...) as delivery"
     if not (inspect.isfunction(function) or inspect.ismethod(function)):
         raise TypeError(
-            f"each_delivery takes a function, below all other decorators, not {shown(function)}{instead}"
+            "each_delivery takes a function, below all other decorators, not "
+            f"{shown(function)}{instead}"
         )
-    inner, name, signature = (
-        inspect.unwrap(function),
-        function.__qualname__,
-        inspect.signature(function),
-    )
+    inner = inspect.unwrap(function)
+    name = function.__qualname__
+    signature = inspect.signature(function)
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise TypeError(
-            f"each_delivery: {name} is a generator function, whose body runs after its call{instead}"
+            f"each_delivery: {name} is a generator function, whose body runs after its "
+            f"call{instead}"
         )
     kinds = {p.name: p.kind for p in signature.parameters.values()}
     places = [place for place, kind in kinds.items() if kind <= inspect.Parameter.VAR_POSITIONAL]
@@ -563,16 +558,16 @@ def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature
         raise TypeError(
             f"each_delivery: {name} has to take an event first, and `delivery` last{instead}"
         )
-    # Of a function in the body of a class nobody knows whether it is a static method.
+    # A function in the body of a class may be a static method, which cannot be seen here.
     in_a_class = re.search(r"[^>]\.[^.]+\Z", name) and not inspect.ismethod(function)
     if in_a_class and not place and places[1:2] not in ([], ["delivery"]):
         raise TypeError(
             f"each_delivery: whether {places[0]} of {name} is the event is not known{instead}"
         )
-    others = [
+    parameters = [
         parameter for parameter in signature.parameters.values() if parameter.name != "delivery"
     ]
-    return signature.replace(parameters=others), place
+    return signature.replace(parameters=parameters), place
 
 
 def _invalid(error: object) -> InvalidMessageError:
@@ -593,23 +588,23 @@ def _plain(fields: Mapping[str, object]) -> dict[str, Any]:
 
 
 def causes(error: BaseException) -> list[str]:
-    """Name what led to `error`: a DeliveryError's failures, and every `__cause__` and `__context__`.
+    """Name what led to `error`: a DeliveryError's failures, and each `__cause__` and `__context__`.
 
     Google's clients put the real error in either of the two chains, so both are followed.
     """
-    found: list[BaseException] = []
+    chain: list[BaseException] = []
 
     def follow(current: BaseException) -> None:
         failures = current.failures.values() if isinstance(current, DeliveryError) else ()
         grouped = current.exceptions if isinstance(current, BaseExceptionGroup) else ()
         for cause in (*failures, *grouped, current.__cause__, current.__context__):
-            known = any(cause is other for other in (error, *found))
-            if cause is not None and not known and len(found) < _CAUSES:
-                found.append(cause)
+            is_listed = any(cause is listed for listed in (error, *chain))
+            if cause is not None and not is_listed and len(chain) < _CAUSES:
+                chain.append(cause)
                 follow(cause)
 
     follow(error)
-    return [_described(cause) for cause in found]
+    return [_described(cause) for cause in chain]
 
 
 def _described(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
-from orchestrator_resilience.background import Answer, Background, Beside
+from orchestrator_resilience.background import Background, Beside, Promise
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import (
@@ -47,14 +47,14 @@ T = TypeVar("T")
 
 # Each lost attempt means that another delivery got its write through.
 MAX_ATTEMPTS = 20
-# From the commit on. BigQuery's own retries end by then; one that drips does not.
+# Counted from the commit. BigQuery's own retries end by then; an answer that drips does not.
 APPEND_SECONDS = 20.0
 
 
 class Orchestrator:
     """Registers completions and sets `_triggered` when the expected set is complete.
 
-    `service` and `revision` are Cloud Run's names of what runs; a probe is told them. `beside`
+    `service` and `revision` are Cloud Run's names of what runs, for the answer to a probe. `beside`
     begins what is asked of the completion log and returns its answer, which is waited for up to
     `append_seconds`.
     """
@@ -110,10 +110,7 @@ class Orchestrator:
                 self._complete(completion, delivery)
 
     def _report(self, completion: Completion, delivery: Delivery) -> None:
-        """Note in the document what completes nothing.
-
-        The completion log is for completions alone.
-        """
+        """Note a message that completes nothing in the document, and not in the completion log."""
         writes = _Writes()
         writes.attempt("report", _timed(delivery, "report", lambda: self._merge_report(completion)))
         if completion.processor is None:
@@ -138,10 +135,12 @@ class Orchestrator:
         trigger = committed[1].trigger if committed else None
         # By the document, not by what this attempt did: a redelivery may find that it set the flag
         # before it died.
-        own = trigger if trigger is not None and trigger.event_id == completion.event_id else None
-        if own is not None:
+        own_trigger = (
+            trigger if trigger is not None and trigger.event_id == completion.event_id else None
+        )
+        if own_trigger is not None:
             rows["append_trigger"] = self._append(
-                delivery, "append_trigger", trigger_row(completion, own)
+                delivery, "append_trigger", trigger_row(completion, own_trigger)
             )
         deadline = Deadline(self._append_seconds)
         for step, row in rows.items():
@@ -149,7 +148,7 @@ class Orchestrator:
         if committed is not None:
             before, after, attempts = committed
             delivery.post_transaction(
-                should_trigger=own is not None,
+                should_trigger=own_trigger is not None,
                 triggered=trigger is not None,
                 duplicate=completion.processor in before.registered,
                 completed=after.completed,
@@ -162,18 +161,17 @@ class Orchestrator:
         writes.raise_if_any_failed()
 
     def _answer(self, probe: Probe) -> None:
-        """Answer a probe in a document of its own.
+        """Answer a probe in a document of its own, with what is wrong with the completion log.
 
-        What is wrong with the completion log is part of the answer.
-
-        A stale one is acknowledged without an answer, so that one that fails does not come back for
-        hours.
+        A stale probe is acknowledged without an answer, so that a probe that fails does not come
+        back for hours.
         """
         with self._checkpoints.probe(probe.id) as delivery:
             if probe.is_stale(self._clock()):
                 minutes = MAX_AGE.total_seconds() / 60
                 delivery.probed(
-                    f"not answered: published more than {minutes:g} min ago, so nobody waits any more"
+                    f"not answered: published more than {minutes:g} min ago, so nobody waits any "
+                    "more"
                 )
                 return
             wrong = self._wrong_with_the_log()
@@ -202,7 +200,7 @@ class Orchestrator:
         lacking = {table: names for table, names in needed.items() if names}
         return f"the completion log lacks columns: {lacking}" if lacking else None
 
-    def _append(self, delivery: Delivery, step: str, row: CompletionRow) -> Answer[None]:
+    def _append(self, delivery: Delivery, step: str, row: CompletionRow) -> Promise[None]:
         return self._beside(
             _timed(delivery, step, lambda: self._completion_log.append([row], now=self._clock()))
         )
@@ -214,14 +212,12 @@ class Orchestrator:
             self._documents.merge(ref, fields)
 
     def _commit(self, completion: Completion) -> tuple[Progress, Progress, int]:
-        """Register and, where that completes the set, set the flag.
+        """Register the completion and, where it completes the set, set the flag, in one commit.
 
-        One commit, if the document is still as read.
-
-        Whoever loses that race merges the registration, which loses against nobody, and reads
-        again. By then the set may be complete; or it lost against its own first try, whose answer
-        was lost, and finds its own event. Returns the progress before and after, and how many
-        attempts it took.
+        The commit holds only if the document is still as it was read. A delivery that loses this
+        race merges its registration, which cannot be lost, and reads again. By then the set may be
+        complete; or the delivery lost against its own first try, whose answer was lost, and finds
+        its own event. Returns the progress before and after, and how many attempts it took.
         """
         ref, before = self._ref(completion), None
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -251,7 +247,7 @@ class Orchestrator:
 
 
 def _timed(delivery: Delivery, step: str, action: Callable[[], T]) -> Callable[[], T]:
-    """Return the action, which tells the delivery how long it took, whatever comes of it."""
+    """Return the action so that the delivery learns how long it took, whatever comes of it."""
 
     def timed() -> T:
         started = time.monotonic()
@@ -264,7 +260,7 @@ def _timed(delivery: Delivery, step: str, action: Callable[[], T]) -> Callable[[
 
 
 class _Writes:
-    """Collects the failures of a delivery's writes, so that one does not keep the others from being tried."""
+    """Collects the failures of a delivery's writes, so that each write is tried."""
 
     def __init__(self) -> None:
         self._failures: dict[str, Exception] = {}

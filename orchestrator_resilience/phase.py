@@ -49,7 +49,7 @@ Dates = Annotated[int, Meta(ge=1, le=31)]
 
 _PHASES_BYTES = 1024 * 1024
 
-# How many unknown names a phase remembers the answer for.
+# For so many unknown names a phase remembers the nearest.
 _REMEMBERED_NAMES = 1_000
 
 
@@ -61,11 +61,10 @@ ENOUGH_COMPLETE = "enough_complete"
 
 
 class Period(Struct, frozen=True, kw_only=True):
-    """When something is expected.
+    """The game dates of which something is expected: `since` to `until`, both included.
 
-    Of the game dates from `since` to `until`, both included, None for no end.
-
-    `incomplete_by` is when a processor of these dates is late, None where that is not its own.
+    None is no end. `incomplete_by` is when a processor of these dates is late, None where that is
+    not its own.
     """
 
     since: date | None = None
@@ -97,7 +96,7 @@ class _Processor(Period, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Mode(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a phase is like while the progress document names this mode in `_mode`.
 
-    What is None is as in the phase. `critical` and `enough` are the mode's own.
+    A field that is None is as in the phase. `critical` and `enough` are always the mode's own.
     """
 
     processors: Annotated[tuple[ProcessorName, ...], Meta(min_length=1)] | None = None
@@ -115,8 +114,10 @@ class Mode(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def without(self, processors: Collection[str]) -> "Mode":
         """The mode without some of its processors."""
-        kept = self.processors and tuple(name for name in self.processors if name not in processors)
-        return msgspec.structs.replace(self, processors=kept)
+        remaining = self.processors and tuple(
+            name for name in self.processors if name not in processors
+        )
+        return msgspec.structs.replace(self, processors=remaining)
 
 
 class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
@@ -242,13 +243,13 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
                     )
 
     def _check_names(self) -> None:
-        """Refuse a name that stands for two processors, or for one and for nobody."""
+        """Refuse a name that is of two processors, or of one and of nobody."""
         owner: dict[str, str] = {}
         for processor, aliases in [*self.processors.items(), *self.optional.items()]:
             for name in (processor, *aliases):
                 if owner.setdefault(name, processor) != processor:
                     raise ValueError(
-                        f"processors: {name!r} stands for both {owner[name]} and {processor}"
+                        f"processors: {name!r} is a name of both {owner[name]} and {processor}"
                     )
         for name in sorted(self.processors.keys() & self.optional.keys()):
             raise ValueError(f"optional: {name} is expected, and cannot be optional as well")
@@ -270,18 +271,19 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
             KeyError,
             OSError,
             ValueError,
-        ) as error:  # unknown; a folder of zones; not a key at all
+        ) as error:  # unknown, a folder, no key at all
             raise ValueError(
                 f"timezone: {self.timezone!r} {_why_no_zone(self.timezone)}"
             ) from error
         if self.history_dates < self.lookback_dates:
             raise ValueError(
-                f"history_dates: {self.history_dates} is less than lookback_dates = {self.lookback_dates}"
+                f"history_dates: {self.history_dates} is less than lookback_dates = "
+                f"{self.lookback_dates}"
             )
         deadlines: dict[str, str | None] = {"incomplete_by": self.incomplete_by}
         deadlines |= {
-            f"processors.{name}: incomplete_by": own.incomplete_by
-            for name, own in self.periods.items()
+            f"processors.{name}: incomplete_by": period.incomplete_by
+            for name, period in self.periods.items()
         }
         deadlines |= {
             f"modes.{name}: incomplete_by": mode.incomplete_by for name, mode in self.modes.items()
@@ -289,8 +291,8 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         for field, deadline in deadlines.items():
             if deadline is not None and _days_and_time(deadline)[0] > self.lookback_dates - 2:
                 raise ValueError(
-                    f"{field}: {deadline!r} is when a date leaves the window of "
-                    f"lookback_dates = {self.lookback_dates}: nobody would be told"
+                    f"{field}: {deadline!r} is when a date leaves the window of lookback_dates = "
+                    f"{self.lookback_dates}: nobody would be notified"
                 )
 
     def begins(self, game_date: date) -> datetime:
@@ -298,10 +300,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return datetime.combine(game_date, time(), ZoneInfo(self.timezone)).astimezone(UTC)
 
     def on(self, game_date: date, mode: str | None = None) -> "Phase":
-        """The phase as it is for a game date.
-
-        Without the processors that are not expected of it, and in its mode.
-        """
+        """The phase for a game date: in its `mode`, without processors not expected then."""
         season = {} if self.holds(game_date) else self.processors
         gone = [name for name, period in self.periods.items() if not period.holds(game_date)]
         return self.in_mode(mode).without([*season, *gone])
@@ -315,12 +314,12 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return {name: self._in_mode(mode) for name, mode in self.modes.items()}
 
     def _in_mode(self, mode: Mode) -> "Phase":
-        every = {**self.optional, **self.processors}
+        aliases_of = {**self.optional, **self.processors}
         names = self.processors.keys() if mode.processors is None else mode.processors
         return msgspec.structs.replace(
             self,
-            processors={name: every[name] for name in names},
-            optional={name: aliases for name, aliases in every.items() if name not in names},
+            processors={name: aliases_of[name] for name in names},
+            optional={name: aliases for name, aliases in aliases_of.items() if name not in names},
             incomplete_by=mode.incomplete_by or self.incomplete_by,
             partial_reasons=self.partial_reasons
             if mode.partial_reasons is None
@@ -330,19 +329,18 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         )
 
     def without(self, processors: Iterable[str]) -> "Phase":
-        """The phase without some expected processors.
-
-        Known, so that nobody wonders at them, and never missing.
-        """
+        """The phase without some expected processors, which are then optional and never missing."""
         gone = self.expected.intersection(processors)
         if not gone:
             return self
         if gone not in self._without:
-            kept = {name: aliases for name, aliases in self.processors.items() if name not in gone}
-            known = {**self.optional, **{name: self.processors[name] for name in gone}}
+            remaining = {
+                name: aliases for name, aliases in self.processors.items() if name not in gone
+            }
+            optional = {**self.optional, **{name: self.processors[name] for name in gone}}
             modes = {name: mode.without(gone) for name, mode in self.modes.items()}
             self._without[gone] = msgspec.structs.replace(
-                self, processors=kept, optional=known, modes=modes
+                self, processors=remaining, optional=optional, modes=modes
             )
         return self._without[gone]
 
@@ -357,10 +355,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
     @cached_property
     def needed(self) -> int:
-        """How many of the expected processors have to complete.
-
-        All, or as many as `enough` says.
-        """
+        """How many expected processors have to complete: all, or as many as `enough` says."""
         everybody = len(self.expected)
         if isinstance(self.enough, float):
             # 0.6 of 5 is 3, whatever a float makes of it
@@ -368,12 +363,9 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return everybody if self.enough is None else min(self.enough, everybody)
 
     def is_complete(self, processors: Collection[str]) -> bool:
-        """Whether these are enough by the phase's own rule.
-
-        As many of the expected as needed, all critical ones.
-        """
-        done = self.expected.intersection(processors)
-        return len(done) >= self.needed and done.issuperset(
+        """Whether these are enough: as many expected ones as needed, and all critical ones."""
+        completed = self.expected.intersection(processors)
+        return len(completed) >= self.needed and completed.issuperset(
             self.expected.intersection(self.critical)
         )
 
@@ -384,10 +376,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         )
 
     def completes(self, status: object) -> bool:
-        """Whether a processor that says this of its run has done its work for the date.
-
-        Capitals mean nothing.
-        """
+        """Whether a processor with this status has done its work; case does not matter."""
         return isinstance(status, str) and status.strip().lower() in self._completed_statuses
 
     @cached_property
@@ -411,10 +400,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return self._canonical.get(raw_name)
 
     def is_known(self, raw_name: str) -> bool:
-        """Whether nobody has to wonder at a name.
-
-        It is expected, optional, or one of the others on the topic.
-        """
+        """Whether a name is expected, optional, or one of the others on the topic."""
         return raw_name in self._canonical or raw_name in self._optional or self._is_other(raw_name)
 
     def _is_other(self, raw_name: str) -> bool:
@@ -436,19 +422,21 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
     @cached_property
     def _nearest(self) -> Callable[[str], str | None]:
-        """What was found before is kept.
-
-        Each run asks again for the same names, and comparing them takes long.
-        """
+        """The same with a memory, because each run asks for the same names and it takes long."""
         return lru_cache(_REMEMBERED_NAMES)(self._find_nearest)
 
     def _find_nearest(self, raw_name: str) -> str | None:
         words = _words(raw_name)
-        for processor, known in self._words_of.items():
+        for processor, own_words in self._words_of.items():
             shared = {
-                word for other, own in self._words_of.items() if other != processor for word in own
+                word
+                for name, name_words in self._words_of.items()
+                if name != processor
+                for word in name_words
             }
-            matches = [difflib.get_close_matches(word, known, n=1, cutoff=0.85) for word in words]
+            matches = [
+                difflib.get_close_matches(word, own_words, n=1, cutoff=0.85) for word in words
+            ]
             if all(matches) and any(match[0] not in shared for match in matches):
                 return processor
         same = [name for name in self._canonical if "".join(_words(name)) == "".join(words)]
@@ -470,12 +458,9 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return timedelta(minutes=self.downstream_after_minutes)
 
     def deadline(self, game_date: date, processor: str | None = None) -> datetime:
-        """The moment (UTC) by which a processor of `game_date` should have completed.
-
-        Its own, or that of all.
-        """
-        own = self.periods.get(processor or "", self).incomplete_by
-        days, hour, minute = _days_and_time(own or self.incomplete_by)
+        """The moment (UTC) by which `processor`, or else all, should have completed a game date."""
+        incomplete_by = self.periods.get(processor or "", self).incomplete_by
+        days, hour, minute = _days_and_time(incomplete_by or self.incomplete_by)
         local = datetime.combine(
             game_date + timedelta(days=days), time(hour, minute), ZoneInfo(self.timezone)
         )
@@ -501,8 +486,8 @@ def _why_no_zone(name: str) -> str:
     if zones := available_timezones():
         return "is not a time zone" + _did_you_mean(name, zones)
     return (
-        "cannot be looked up: this machine has no time zones, and the package tzdata, which brings them along, is not "
-        "installed"
+        "cannot be looked up: this machine has no time zones, and the package tzdata, which brings "
+        "them along, is not installed"
     )
 
 
@@ -513,7 +498,7 @@ def _did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def _by_name(processors: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Map each name, aliases included, to the processor that it stands for."""
+    """Map each name, aliases included, to its processor."""
     return {
         name: processor
         for processor, aliases in processors.items()
@@ -522,10 +507,7 @@ def _by_name(processors: Mapping[str, Iterable[str]]) -> dict[str, str]:
 
 
 def _words(name: str) -> list[str]:
-    """Split a name where a word begins, in snake case and in camel case.
-
-    Version numbers are left out.
-    """
+    """Split a name into words, in snake case and in camel case, without version numbers."""
     words = re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+", name)
     return [word.lower() for word in words if not re.fullmatch(r"[vV]?\d+", word)]
 
@@ -542,7 +524,7 @@ def load_phases(source: Traversable | None = None) -> dict[str, Phase]:
 def read_phases(source: Traversable) -> str:
     """Return the text of a phases file.
 
-    ConfigurationError for one that cannot be read, or is too large to be one.
+    Raises ConfigurationError where it cannot be read, or is too large to be one.
     """
     try:
         with source.open("rb") as file:
@@ -583,10 +565,11 @@ def parse_phases(text: str, source: str) -> dict[str, Phase]:
     }
     owner: dict[str, str] = {}
     for name, phase in phases.items():
-        other = owner.setdefault(phase.firestore_collection, name)
-        if other != name:
+        holder = owner.setdefault(phase.firestore_collection, name)
+        if holder != name:
             raise ConfigurationError(
-                f"{source}: [{name}]: firestore_collection: {phase.firestore_collection!r} is that of [{other}]"
+                f"{source}: [{name}]: firestore_collection: {phase.firestore_collection!r} is that "
+                f"of [{holder}]"
             )
     return phases
 
@@ -610,9 +593,9 @@ def _parse_phase(name: str, table: Any, where: str) -> Phase:
         {**table, **_in_two(table.get("processors")), "name": name}, Phase, where
     )
     _check_rule(phase, where)
-    for mode, own in phase.modes.items():
+    for mode, definition in phase.modes.items():
         _check_known(
-            own.processors or (),
+            definition.processors or (),
             {**phase.processors, **phase.optional},
             f"{where}: modes.{mode}: processors",
         )
@@ -625,7 +608,7 @@ NOT_IN_THE_FILE = {
     "name": "the table's own name is the phase's name",
     "periods": "since, until and incomplete_by are a processor's own",
 }
-# What the keys of these fields stand for.
+# What the keys of these fields are.
 _FORMS: dict[str, Any] = {
     "processors": tuple[Text, ...],
     "optional": tuple[Text, ...],
@@ -634,7 +617,7 @@ _FORMS: dict[str, Any] = {
 
 
 def _check_rule(phase: Phase, where: str) -> None:
-    """Refuse a rule of `critical` and `enough` by which a date could not be complete, or that says nothing."""
+    """Refuse a rule of `critical` and `enough` that says nothing, or that no date can fulfil."""
     _check_known(phase.critical, phase.processors, f"{where}: critical")
     if phase.critical and phase.enough is None:
         raise ConfigurationError(
@@ -642,24 +625,25 @@ def _check_rule(phase: Phase, where: str) -> None:
         )
     if isinstance(phase.enough, int) and phase.enough > len(phase.processors):
         raise ConfigurationError(
-            f"{where}: enough: {phase.enough} is more than {len(phase.processors)}, the number of processors"
+            f"{where}: enough: {phase.enough} is more than {len(phase.processors)}, the number of "
+            "processors"
         )
 
 
-def _check_known(names: Iterable[str], known: Collection[str], where: str) -> None:
+def _check_known(names: Iterable[str], allowed: Collection[str], where: str) -> None:
     for name in names:
-        if name not in known:
+        if name not in allowed:
             raise ConfigurationError(
-                f"{where}: {name!r} is none of the phase's{_did_you_mean(name, known)}"
+                f"{where}: {name!r} is none of the phase's{_did_you_mean(name, allowed)}"
             )
 
 
 def _in_two(processors: Any) -> dict[str, Any]:
-    """Put the aliases of the longer form where those of the shorter are, and the rest into `periods`."""
+    """Split processors of the longer form into their aliases and their `periods`."""
     if not isinstance(processors, dict):
         return {}
-    periods = {name: one for name, one in processors.items() if isinstance(one, dict)}
-    aliases = {name: one.get("aliases", ()) for name, one in periods.items()}
+    periods = {name: entry for name, entry in processors.items() if isinstance(entry, dict)}
+    aliases = {name: entry.get("aliases", ()) for name, entry in periods.items()}
     return {"processors": {**processors, **aliases}, "periods": periods}
 
 
@@ -671,10 +655,12 @@ def _convert(value: Any, type_: Any, where: str) -> Any:
         for pattern, example in _EXAMPLES.items():
             reason = reason.replace(f"matching regex {pattern!r}", f"such as {example!r}")
         if "unknown field" in reason:
-            known = [
-                one.name for one in msgspec.structs.fields(type_) if one.name not in NOT_IN_THE_FILE
+            names = [
+                struct_field.name
+                for struct_field in msgspec.structs.fields(type_)
+                if struct_field.name not in NOT_IN_THE_FILE
             ]
-            reason = f"unknown field{_did_you_mean(field, known)}"
+            reason = f"unknown field{_did_you_mean(field, names)}"
         raise ConfigurationError(
             f"{where}: {field}: {reason}" if field else f"{where}: {reason}"
         ) from error

@@ -1,6 +1,6 @@
 """Values from outside made plain.
 
-Texts that break no line, times and dates that can be, JSON of a bounded size.
+Texts become one line, times and dates become possible ones, and JSON has a bounded size.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Any, overload
 # Dates and times outside these years are mistakes, and arithmetic on the last ones overflows.
 YEARS = range(2000, 2100)
 TEXT_CHARACTERS = 1000
-# More than a phase has processors; what is nested is shown, and never read again.
+# More items than a phase has processors; nested lists are only shown, and never read again.
 LIST_ITEMS, _ITEMS = 1000, 50
 _DEPTH = 4
 # Unlike repr, it is bounded in length and depth.
@@ -25,7 +25,7 @@ _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 200
 def instant(value: object) -> datetime | None:
     """Read a time as stores and old documents hold it: aware, naive (taken as UTC), or ISO text.
 
-    None for what is no time, or is one in a year that cannot be: Go writes year 1 for none.
+    Returns None for what is no time, or has an impossible year: Go writes year 1 for none.
     """
     try:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
@@ -65,7 +65,7 @@ def printable(value: Mapping[str, Any]) -> dict[str, Any]: ...
 @overload
 def printable(value: object) -> object: ...
 def printable(value: object) -> object:
-    """Escape in every text of a value what would break a line or a terminal, or show in another order than it stands.
+    """Escape in every text of a value what would break a line or a terminal, or change its order.
 
     Nothing is cut, so that the value can be used as data: this is where text from outside is made
     harmless, once.
@@ -117,7 +117,7 @@ def _plain(value: object, depth: int) -> Any:
 
 
 def shown(value: object) -> str:
-    """Return any value as one line that is bounded and can be printed, by its type where it has no text."""
+    """Return any value as one printable line of bounded length, or its type if it has no text."""
     try:
         return _REPR.repr(value)
     except Exception:  # noqa: BLE001 (a number of too many digits, an object whose repr fails)

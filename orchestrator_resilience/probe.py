@@ -1,8 +1,8 @@
-"""The probe: a marked message that asks the orchestrator whether it is alive, and touches no game date.
+"""The probe: a marked message that asks whether the orchestrator is alive.
 
-It is answered in a document beside the real ones. All who subscribe to the topic get it: its body
-is a completion of another phase, skipped, of a date without a game, so that others (older
-orchestrators too) turn it away.
+It touches no game date, and is answered in a document beside the real ones. All who subscribe to
+the topic get it: its body is a completion of another phase, skipped, of a date without a game, so
+that others (older orchestrators too) turn it away.
 """
 
 import re
@@ -19,12 +19,15 @@ from orchestrator_resilience.stores.base import DocumentRef
 PROBES = "orchestrator_probes"
 # The mark is this attribute with an id of 32 hexadecimal digits; the body is the same for all.
 ATTRIBUTE = "orchestrator_probe"
-DATA = b'{"processor_name": "orchestrator_probe", "phase": "probe", "game_date": "1970-01-01", "status": "skipped"}'
+DATA = (
+    b'{"processor_name": "orchestrator_probe", "phase": "probe", "game_date": "1970-01-01", '
+    b'"status": "skipped"}'
+)
 MAX_AGE = timedelta(minutes=10)  # after that nobody waits for the answer any more
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """A probe that arrived; `published_at` is Pub/Sub's time, None where the message does not say."""
+    """A probe that arrived; `published_at` is Pub/Sub's time, None where the message has none."""
 
     id: str
     published_at: datetime | None
@@ -40,7 +43,7 @@ def probe_ref(probe_id: str) -> DocumentRef:
 
 
 def probe_of(event: object) -> Probe | None:
-    """Return the probe that a message is, None for every other message, whatever it is."""
+    """Return the probe that a message is, None for every other message."""
     try:
         envelope, event_attributes = push_envelope_of(event)
     except InvalidMessageError:

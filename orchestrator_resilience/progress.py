@@ -20,7 +20,7 @@ from orchestrator_resilience.plain import instant, shown
 Fields = Mapping[str, Any]
 
 ALL_COMPLETE = "all_complete"
-# Nobody looks at more names than that, and a document has an end.
+# Nobody looks at more names, and a document's size is limited.
 MAX_UNEXPECTED = 200
 # Firestore keeps names of this form for itself.
 _RESERVED = re.compile(r"__.*__\Z")
@@ -34,8 +34,8 @@ class Registration(msgspec.Struct, frozen=True):
     registered_at: datetime | None = None
 
 
-class Report(msgspec.Struct, frozen=True):
-    """What a processor last said of a run that is no registration.
+class ProcessorReport(msgspec.Struct, frozen=True):
+    """What a processor last reported of a run that did not complete.
 
     `event_id` is that of the message.
     """
@@ -55,7 +55,10 @@ class Trigger(msgspec.Struct, frozen=True):
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """A word of the code's own that it has decided to start the next phase, and whether it says that this succeeded."""
+    """What the code itself says of its decision to start the next phase.
+
+    It decided `at` that time, for a `reason`, and says whether the start `succeeded`.
+    """
 
     at: datetime | None
     reason: str | None
@@ -75,7 +78,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     expected: frozenset[str]
     registered: Mapping[str, Registration] = msgspec.field(default_factory=dict)
-    reports: Mapping[str, Report] = msgspec.field(default_factory=dict)
+    reports: Mapping[str, ProcessorReport] = msgspec.field(default_factory=dict)
     unexpected: frozenset[str] = frozenset()
     trigger: Trigger | None = None
     orchestrator_expected: frozenset[str] | None = None
@@ -95,27 +98,26 @@ class Progress(msgspec.Struct, frozen=True):
     def holds(self, completion: Completion) -> bool:
         """Whether the document needs no write for `completion`.
 
-        Its processor's first success stands.
-
-        A redelivery and a later re-run find the registration in place; an earlier success that
-        was overtaken on its way replaces it. (Of two that are delivered in the same moment either
-        may stay; the completion log keeps both.)
+        The first success of a processor is kept: a redelivery and a later re-run find the
+        registration in place; an earlier success that was overtaken on its way replaces it. (Of two
+        that are delivered in the same moment either may stay; the completion log keeps both.)
         """
-        known = self.registered.get(completion.processor or "")
-        if known is None:
+        registration = self.registered.get(completion.processor or "")
+        if registration is None:
             return False
-        if known.completed_at is None:
+        if registration.completed_at is None:
             return True
-        return (known.completed_at, known.event_id or "") <= (
+        return (registration.completed_at, registration.event_id or "") <= (
             completion.completed_at,
             completion.event_id,
         )
 
 
 def decide(progress: Progress, phase: Phase) -> bool:
-    """Whether to set the flag. Sets are compared.
+    """Whether to set the flag: it is unset, and the expected set is complete.
 
-    Unexpected processors never count, one that was there before does.
+    Sets are compared, not counts: unexpected processors never count. A processor that was
+    registered before counts.
     """
     return progress.trigger is None and phase.in_mode(progress.mode).is_complete(progress.completed)
 
@@ -151,7 +153,7 @@ def read_progress(fields: Fields, phase: Phase) -> Progress:
 
 
 def completed_names(fields: Fields, phase: Phase) -> list[str]:
-    """Return the names under which a document holds completions, whoever they are of."""
+    """Return the names under which a document holds completions, expected or not."""
     return [
         key
         for key, value in fields.items()
@@ -162,10 +164,10 @@ def completed_names(fields: Fields, phase: Phase) -> list[str]:
 def completion_fields(
     progress: Progress, completion: Completion, phase: Phase, now: datetime
 ) -> tuple[dict[str, Any], Progress]:
-    """What one commit has to write at `now` into a document that still has this `progress`, and the progress then.
+    """What one commit has to write at `now`, and the progress after it.
 
-    The registration, and the flag where that completes the set; nothing where the document says all
-    that already.
+    The document still has this `progress`. The fields are the registration, and the flag where the
+    registration completes the set; there are none where the document says all that already.
     """
     fields = registration_fields(progress, completion, now)
     after = replace(progress, orchestrator_expected=progress.expected)
@@ -185,10 +187,9 @@ def registration_fields(
 ) -> dict[str, Any]:
     """What a delivery has to write at `now` into a document with this `progress`.
 
-    Empty where it says it all.
-
-    May be merged into a document that has changed meanwhile: it holds for any. Raises ValueError
-    for an unexpected processor: other readers count the keys.
+    There are no fields where the document says all that already. They may be merged into a document
+    that has changed meanwhile, because they hold for any. Raises ValueError for an unexpected
+    processor: other readers count the keys.
     """
     if completion.processor is None:
         raise ValueError(
@@ -213,10 +214,9 @@ def registration_fields(
 def report_fields(progress: Progress, completion: Completion) -> dict[str, Any]:
     """What has to be merged for a message that completes no expected processor.
 
-    Empty where nothing is new.
-
-    Of who is expected the last report is kept, unless it has completed: a registration outranks it.
-    Of who is not, the first MAX_UNEXPECTED names.
+    There are no fields where nothing is new. Of an expected processor the last report is kept,
+    unless the processor is registered: a registration outranks it. Of unexpected ones the first
+    MAX_UNEXPECTED names are kept.
     """
     report = {
         "status": completion.status.value,
@@ -228,8 +228,12 @@ def report_fields(progress: Progress, completion: Completion) -> dict[str, Any]:
         name = repr(name) if _RESERVED.match(name) else name
         is_new = name not in progress.unexpected and len(progress.unexpected) < MAX_UNEXPECTED
         return {"_unexpected": {name: report}} if is_new else {}
-    known = progress.reports.get(completion.processor)
-    is_late = known is not None and known.at is not None and known.at >= completion.completed_at
+    last_report = progress.reports.get(completion.processor)
+    is_late = (
+        last_report is not None
+        and last_report.at is not None
+        and last_report.at >= completion.completed_at
+    )
     if is_late or completion.processor in progress.registered:
         return {}
     return {"_reports": {completion.processor: report}}
@@ -266,13 +270,13 @@ def _registration(value: object) -> Registration:
 
 def _reports(
     fields: Fields, phase: Phase, registered: Mapping[str, Registration]
-) -> dict[str, Report]:
+) -> dict[str, ProcessorReport]:
     """Return the last report of each expected processor that is not registered.
 
-    Old code kept it under its name; an orchestrator that does not expect it has it among the
-    unexpected.
+    Old code kept it under the processor's name; an orchestrator that does not expect the processor
+    keeps it among the unexpected.
     """
-    found: dict[str, Report] = {}
+    reports: dict[str, ProcessorReport] = {}
     old = {name: value for name, value in fields.items() if not name.startswith("_")}
     for name, value in [
         *old.items(),
@@ -281,15 +285,15 @@ def _reports(
     ]:
         processor, report = phase.canonical(name), _report(value)
         if processor is not None and processor not in registered and report is not None:
-            found[processor] = report
-    return found
+            reports[processor] = report
+    return reports
 
 
-def _report(value: object) -> Report | None:
+def _report(value: object) -> ProcessorReport | None:
     status = value.get("status") if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or status is None:
         return None
-    return Report(
+    return ProcessorReport(
         status=status.strip().lower() if isinstance(status, str) else shown(status),
         at=instant(value.get("reported_at", value.get("completed_at"))),
         event_id=_text(value.get("event_id")),
@@ -301,22 +305,21 @@ def _map(fields: Fields, name: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _first(known: Registration | None, other: Registration) -> Registration:
+def _first(held: Registration | None, candidate: Registration) -> Registration:
     """Of two registrations under names of one processor, the earlier; a known time beats none."""
-    if known is None or known.completed_at is None:
-        return other
-    if other.completed_at is None or known.completed_at <= other.completed_at:
-        return known
-    return other
+    if held is None or held.completed_at is None:
+        return candidate
+    if candidate.completed_at is None or held.completed_at <= candidate.completed_at:
+        return held
+    return candidate
 
 
 def _is_completion(name: str, value: object, phase: Phase) -> bool:
-    """Old code registered only what completed.
+    """Whether an entry of a document is a completion.
 
-    An entry that says another status in as many words does not count.
-
-    Beside the entries stand fields of somebody's own: they are no map, or one that says nothing of
-    a completion. A time alone is one of who is known.
+    Old code registered only what completed, so an entry is one unless it has another status. Fields
+    of somebody's own are none: they are no map, or a map without a status and a time of completion.
+    A time alone counts for a known name.
     """
     if not isinstance(value, Mapping):
         return phase.is_known(name) and instant(value) is not None
@@ -341,11 +344,9 @@ def _trigger(fields: Fields, phase: Phase) -> Trigger | None:
 def _pending(fields: Fields, phase: Phase) -> Pending | None:
     if fields.get(phase.pending_field) is not True:
         return None
-    at, reason = (
-        instant(fields.get(f"{phase.pending_field}_at")),
-        _text(fields.get("_trigger_reason")),
-    )
-    # The live code leaves the first behind when it goes well, too.
+    at = instant(fields.get(f"{phase.pending_field}_at"))
+    reason = _text(fields.get("_trigger_reason"))
+    # The live code leaves the pending field behind also when the start succeeds.
     return Pending(at, reason, succeeded=fields.get(phase.succeeded_field) is True)
 
 

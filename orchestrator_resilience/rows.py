@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.progress import Trigger
 
-# Ours, which `canary setup` adds, by their types. The table may be somebody else's, and lack them.
+# Our own columns, by their types: `canary setup` adds them, and somebody else's table lacks them.
 OPTIONAL_COLUMNS = {"event_id": "STRING", "is_triggered": "BOOL", "trigger_reason": "STRING"}
 FLAG_COLUMN = "is_triggered"
 
@@ -19,8 +19,8 @@ class CompletionRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the completion log's table: a completion, or the setting of the flag by it.
 
     `row_id` is the same at every redelivery; readers tolerate that a row is there twice. The flag's
-    row is a second one of the processor that set it, so that who counts a date's names counts
-    right; `is_triggered` tells it apart.
+    row is a second one of the processor that set it, so that a count of a date's names is right;
+    `is_triggered` distinguishes it.
     """
 
     row_id: str
@@ -62,7 +62,7 @@ def completion_row(completion: Completion) -> CompletionRow:
 def trigger_row(completion: Completion, trigger: Trigger) -> CompletionRow:
     """Return the row of the flag that `completion` set.
 
-    From the document, so that a redelivery makes the same one.
+    It is made from the document, so that a redelivery makes the same one.
     """
     return replace(
         completion_row(completion),

@@ -121,7 +121,7 @@ class Settings:
 
 
 def _read_bytes(name: str, value: str) -> int:
-    """Return a number of bytes, by default 1 GiB; ConfigurationError for what is none."""
+    """Return a number of bytes, by default 1 GiB; raises ConfigurationError for anything else."""
     if not re.fullmatch(r"[0-9]{0,15}", value.strip()):
         raise ConfigurationError(
             f"{name}: expected a number of bytes such as 1073741824, got {value[:40]!r}"
@@ -132,7 +132,7 @@ def _read_bytes(name: str, value: str) -> int:
 def read_switch(name: str, value: str) -> bool:
     """Return whether the variable `name` is on, as it is when empty.
 
-    ConfigurationError for an unknown position.
+    Raises ConfigurationError for anything but the known words.
     """
     position = value.strip().lower()
     if position in _ON:

@@ -25,10 +25,7 @@ def json_lines(stream: TextIO | None = None) -> Sink:
 
 
 def terminal_lines(stream: TextIO | None = None) -> Sink:
-    """One line of text a checkpoint.
-
-    Coloured where the stream is a terminal and NO_COLOR is unset.
-    """
+    """One line of text a checkpoint, coloured in a terminal where NO_COLOR is unset."""
     colours = Settings.from_env().colours
     return _writer(
         stream,
@@ -43,12 +40,10 @@ def default_sink() -> Sink:
 
 
 def stdlib_logging(logger: logging.Logger | None = None) -> Sink:
-    """For programs that set up google.cloud.logging already.
+    """Log through stdlib logging, for programs that have set up google.cloud.logging already.
 
-    Its handlers read `json_fields` and the like.
-
-    The logger's own level is set to INFO where it has none, because the root logger drops INFO
-    unless somebody said otherwise.
+    Its handlers read `json_fields` and the like. The logger's own level is set to INFO where it has
+    none, because the root logger drops INFO unless somebody said otherwise.
     """
     target = logging.getLogger("orchestrator_resilience") if logger is None else logger
     if target.level == logging.NOTSET:
@@ -56,11 +51,10 @@ def stdlib_logging(logger: logging.Logger | None = None) -> Sink:
     project = Settings.from_env().project
 
     def log(checkpoint: Checkpoint) -> None:
-        # Google's handler deletes its reserved keys from the dict that it is given: a new one each
-        # time.
+        # A new dict each time, because Google's handler deletes its reserved keys from it.
         entry = checkpoint.to_json(project)
         special = {"labels": entry.pop("logging.googleapis.com/labels")}
-        # with None in its place the handler would not look for one itself
+        # without the key the handler looks for a trace itself; with None it would not
         if "trace" in checkpoint.fields:
             special["trace"] = entry.pop("logging.googleapis.com/trace")
             special["span_id"] = entry.pop("logging.googleapis.com/spanId")

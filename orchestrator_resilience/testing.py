@@ -1,7 +1,4 @@
-"""Helpers for tests and simulations, this project's and yours.
-
-Messages, a recording sink, a clock.
-"""
+"""Helpers for tests and simulations, this project's and yours: messages, a sink, a clock."""
 
 import base64
 import json
@@ -60,7 +57,7 @@ class RecordingSink:
 
 
 class SimulatedClock:
-    """A clock that stands still until it is set; call it for the time."""
+    """A clock that does not move until it is set; call it for the time."""
 
     def __init__(self, now: datetime) -> None:
         self.now = now

@@ -15,7 +15,7 @@ _REMARKS = {
     DeliveryOutcome.PREMATURE: ": _triggered is set although somebody is missing",
     DeliveryOutcome.PARTIAL: ": _triggered is set",
 }
-# So many names are said one by one where they are of less interest than those that are missing.
+# So many completed names are listed; of more, only the number is said.
 _NAMES = 10
 _NAME_CHARACTERS = 200
 
@@ -54,7 +54,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     def missing_text(self) -> str:
         """Who is missing, such as "missing=['p2_bdl_box_scores']".
 
-        All of them, but for what no entry could hold.
+        All names are in it, as far as a log entry holds them.
         """
         names = [one_line(name, _NAME_CHARACTERS) for name in self.missing[:LIST_ITEMS]]
         more = len(self.missing) - len(names)
@@ -85,10 +85,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def purpose(self) -> str:
-        """Why the flag is set without everybody.
-
-        Empty where that was not on purpose, or nobody is missing.
-        """
+        """Why the flag is set without everybody; empty where it was not on purpose."""
         return f" on purpose, {self.on_purpose}" if self.outcome is DeliveryOutcome.PARTIAL else ""
 
     @property
@@ -114,7 +111,7 @@ def transaction_of(
 ) -> Transaction:
     """Put together what `Delivery.post_transaction` was given.
 
-    Raises TypeError for what makes no sense.
+    Raises TypeError where the arguments make no sense together.
     """
     if document is not None and completed is None and triggered is None:
         progress = read_progress(document, phase)
@@ -132,8 +129,8 @@ def transaction_of(
         expected=waits_for,
         completed=sorted(waits_for & held),
         missing=sorted(waits_for - held),
-        # An optional one, or one of the others, is no surprise; an expected one that nobody waits
-        # for is.
+        # An optional processor, or another on the topic, is no surprise; an expected one for which
+        # nobody waits is.
         unexpected=sorted(
             name for name in held - waits_for if name in phase.expected or not phase.is_known(name)
         ),
@@ -143,12 +140,12 @@ def transaction_of(
 
 
 def _flag(argument: str, value: object) -> bool:
-    if not isinstance(value, bool):  # the pair that a function returns would be true
+    if not isinstance(value, bool):  # a pair, as a function may return it, would be true
         raise TypeError(f"{argument} takes True or False, not {value!r}")
     return value
 
 
 def _canonical(argument: str, names: Iterable[str], phase: Phase) -> frozenset[str]:
-    if isinstance(names, (str, bytes)):  # which is a collection, of its letters
+    if isinstance(names, (str, bytes)):  # a text is a collection of its letters
         raise TypeError(f"{argument} takes a collection of names, not the text {names!r}")
     return frozenset(phase.canonical(name) or name for name in names)

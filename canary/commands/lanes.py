@@ -78,7 +78,7 @@ def _games_width(phase: PhaseBoard) -> int:
 def text_lane(lane: Lane, width: int) -> str:
     """Return a lane in `width` characters; of two marks at one place the later one is shown."""
     cells = ["·"] * width
-    for span, character in ((lane.pending, "╌"), (lane.known, "━"), (lane.grace, "▒")):
+    for span, character in ((lane.pending, "╌"), (lane.arrivals, "━"), (lane.grace, "▒")):
         if span is not None:
             start, end = _place(span.x, width), _place(span.x + span.width, width) + 1
             cells[start:end] = character * (end - start)

@@ -25,7 +25,7 @@ from canary.domain.stages import Step
 from canary.domain.timeline import Timeline, by_delivery, delivery_text
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Notification
-from canary.notify.message import CommandLine, Message, alert, messages
+from canary.notify.message import CommandLine, Message, alert, messages_by_fault
 from orchestrator_resilience.phase import Phase
 
 _PLAIN_WIDTH, _WIDE = 140, 100
@@ -125,7 +125,7 @@ def print_notifications(
     now: datetime,
 ) -> None:
     """Print a panel for each fault, or for its end."""
-    for group, message in messages(notifications, phases, command, now):
+    for group, message in messages_by_fault(notifications, phases, command, now):
         _print_panel(console, group[0].kind, message, group[0].verdict.kind, now)
 
 

@@ -15,7 +15,7 @@ from canary.domain.evidence import Arrival, Evidence, Logged, Seen, mapped, valu
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import instant
-from orchestrator_resilience.progress import Progress, Registration, Report
+from orchestrator_resilience.progress import ProcessorReport, Progress, Registration
 from orchestrator_resilience.stores.base import Flag, ProcessorRun
 
 # A clock that is ahead by less is only badly set: what it says is taken for now. What is ahead by
@@ -51,7 +51,7 @@ def believed_log(logged: Logged, now: datetime, deadline: datetime) -> Logged:
     )
 
 
-def _reports(reports: Mapping[str, Report], now: datetime) -> dict[str, Report]:
+def _reports(reports: Mapping[str, ProcessorReport], now: datetime) -> dict[str, ProcessorReport]:
     return {name: replace(report, at=believed(report.at, now)) for name, report in reports.items()}
 
 
@@ -187,7 +187,9 @@ def _progress_by(progress: Progress, now: datetime) -> Progress:
     return then if then == progress else replace(then, orchestrator_expected=None)
 
 
-def _reports_by(reports: Mapping[str, Report], now: datetime) -> dict[str, Report]:
+def _reports_by(
+    reports: Mapping[str, ProcessorReport], now: datetime
+) -> dict[str, ProcessorReport]:
     return {name: report for name, report in reports.items() if not _is_later(report.at, now)}
 
 

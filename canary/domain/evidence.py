@@ -12,7 +12,7 @@ import msgspec
 
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import Progress, Report
+from orchestrator_resilience.progress import ProcessorReport, Progress
 from orchestrator_resilience.stores.base import (
     Changes,
     DeadLetter,
@@ -74,7 +74,7 @@ class Logged(msgspec.Struct, frozen=True):
     """
 
     completed: Mapping[str, Arrival] = msgspec.field(default_factory=dict)
-    reports: Mapping[str, Report] = msgspec.field(default_factory=dict)
+    reports: Mapping[str, ProcessorReport] = msgspec.field(default_factory=dict)
     unexpected: frozenset[str] = frozenset()
     flag: Flag | None = None
     unattributed: tuple[datetime, ...] = ()
@@ -262,10 +262,10 @@ def _first_success(rows: Iterable[ProcessorSummary], phase: Phase) -> Arrival | 
     return Arrival(min(at for at, _ in times), min(at for _, at in times)) if times else None
 
 
-def _last_report(rows: Iterable[ProcessorSummary]) -> Report | None:
-    reports = [Report(row.status, row.last_completed_at) for row in rows if row.status]
+def _last_report(rows: Iterable[ProcessorSummary]) -> ProcessorReport | None:
+    reports = [ProcessorReport(row.status, row.last_completed_at) for row in rows if row.status]
     return max(reports, key=_order, default=None)
 
 
-def _order(report: Report) -> tuple[object, ...]:
+def _order(report: ProcessorReport) -> tuple[object, ...]:
     return report.at is not None, report.at, report.status

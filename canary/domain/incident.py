@@ -96,7 +96,7 @@ class NotificationKind(StrEnum):
         return self in {NotificationKind.RESOLVED, NotificationKind.EXPIRED}
 
 
-class Outcome(StrEnum):
+class PostOutcome(StrEnum):
     """What became of a message: heard, certainly not posted, or nobody knows."""
 
     HEARD = "HEARD"
@@ -670,7 +670,10 @@ def sending(
 
 
 def answered(
-    memory: DateMemory, outcomes: Mapping[str, Outcome], before: DateMemory, situation: Situation
+    memory: DateMemory,
+    outcomes: Mapping[str, PostOutcome],
+    before: DateMemory,
+    situation: Situation,
 ) -> DateMemory:
     """Note what came of the messages of this run, by channel.
 
@@ -691,9 +694,9 @@ def answered(
         if name in receipts and receipts[name].run == situation.run
     }
     for name, outcome in mine.items():
-        receipt, heard = receipts[name], outcome is Outcome.HEARD
+        receipt, heard = receipts[name], outcome is PostOutcome.HEARD
         receipts[name] = replace(receipt, run="", heard=heard, began=receipt.began or heard)
-        if outcome is Outcome.NOT_POSTED:
+        if outcome is PostOutcome.NOT_POSTED:
             sent[name] = tuple(
                 message
                 for message in sent.get(name, ())
@@ -715,7 +718,7 @@ def answered(
     return closed(replace(memory.with_open(after), sent=sent), situation)
 
 
-def _noted(event: Event, channel: str, outcome: Outcome, receipt: Receipt) -> Event | None:
+def _noted(event: Event, channel: str, outcome: PostOutcome, receipt: Receipt) -> Event | None:
     """Note in an event that one channel heard it, or was not sent it.
 
     None where no channel was sent it.
@@ -724,11 +727,11 @@ def _noted(event: Event, channel: str, outcome: Outcome, receipt: Receipt) -> Ev
         return event
     left = tuple(name for name in event.unanswered if name != channel)
     match outcome:
-        case Outcome.HEARD:
+        case PostOutcome.HEARD:
             return replace(event, unanswered=left, to=tuple(sorted((*event.to, channel))))
-        case Outcome.NOT_POSTED:
+        case PostOutcome.NOT_POSTED:
             return replace(event, unanswered=left) if left or event.to else None
-        case Outcome.NOT_KNOWN:
+        case PostOutcome.NOT_KNOWN:
             return event
 
 

@@ -1,1 +1,1 @@
-"""How people are told: the notifications of an incident, the channels, and the text."""
+"""How people are notified: the notifications of an incident, the channels, and the text."""

@@ -1,4 +1,4 @@
-"""What people are told, a way to reach them, and all the ways that a canary has."""
+"""What people are notified of, a way to reach them, and all the ways that a canary has."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,10 +15,12 @@ from orchestrator_resilience.errors import ResilienceError
 
 
 class NotifyError(ResilienceError):
-    """People could not be told; `gone` where the channel refuses the address itself, whatever the message.
+    """Nobody could be notified over this channel.
 
-    It stays refused until it is mended. `again_after` is the least number of seconds before another
-    attempt may help, None where none does. `may_be_posted` where only the answer may be lost.
+    `gone` is true where the channel refuses the address itself, whatever the message: it stays
+    refused until somebody mends the address. `again_after` is the least number of seconds before
+    another attempt may help, None where none does. `may_be_posted` is true where only the answer
+    may have been lost.
     """
 
     def __init__(
@@ -36,9 +38,10 @@ class NotifyError(ResilienceError):
 
 
 class Warned(StrEnum):
-    """What people are told of the canary itself.
+    """What people are warned of about the canary itself.
 
-    A channel that is refused, that it was away, that this is a test.
+    CHANNEL: a channel is refused. AWAY: the canary had not run for a while. TEST: this is only a
+    test.
     """
 
     CHANNEL = "CHANNEL"
@@ -47,11 +50,10 @@ class Warned(StrEnum):
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """What a channel is sent of an incident.
+    """What a channel is sent about an incident: its kind, the incident, the verdict, and a `note`.
 
-    Its kind, the incident, the verdict behind it, and a `note` if any.
-
-    `also` are the verdicts of the other dates of its group, of which the channel knows.
+    `also` are the verdicts of the other dates of its group, of which the channel was notified
+    before.
     """
 
     kind: NotificationKind
@@ -64,15 +66,15 @@ class Notification(msgspec.Struct, frozen=True):
 class Channel(Protocol):
     """A way to reach people.
 
-    `name` is what its receipts are kept under. `address` differs where another address was given,
-    and does not show it.
+    `name` is the key of its receipts. `address` differs where another address was given, and does
+    not show it.
     """
 
     name: str
     address: str
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
-        """Send all of `notifications`, in one message where there is one.
+        """Send all of `notifications`, in one message where the channel has messages.
 
         Raises when they could not be sent.
         """
@@ -84,9 +86,8 @@ class Channel(Protocol):
 class Channels:
     """The channels of a canary, by name.
 
-    `canary` is its own name, under which it finds the incidents that it opened.
-
-    One object is kept for as long as the process lives, and with it the process's own memory.
+    `canary` is the canary's own name, under which it finds the incidents that it opened. One object
+    is kept for as long as the process lives, and with it the process's own memory.
     """
 
     def __init__(self, *channels: Channel, canary: str = DEFAULT_CANARY) -> None:
@@ -97,18 +98,18 @@ class Channels:
     def send(
         self, name: str, notifications: Sequence[Notification], now: datetime
     ) -> tuple[Sequence[Notification], Exception | None]:
-        """Send over one channel; returns what was sent, and the failure of what was not.
+        """Send over one channel; return what was sent, and the failure of what was not.
 
-        Where it is not the channel that failed, one of the notifications is odd: each is then tried
+        Where the channel itself did not fail, one of the notifications is odd: each is then tried
         by itself.
         """
         try:
             self.by_name[name].send(notifications, now)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the other channels and dates are told)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the other channels and dates are notified)
             if isinstance(error, (NotifyError, OSError)) or len(notifications) == 1:
                 return [], error
-            each = [self.send(name, [one], now) for one in notifications]
-            return [one for sent, _ in each for one in sent], next(
+            each = [self.send(name, [notification], now) for notification in notifications]
+            return [notification for sent, _ in each for notification in sent], next(
                 (failure for _, failure in each if failure), None
             )
         return notifications, None
@@ -116,13 +117,16 @@ class Channels:
     def test(self, now: datetime) -> dict[str, str]:
         """Send a marked message over each channel.
 
-        Return by name why it could not be sent, empty where it was.
+        Return by name why it could not be sent; the reason is empty where it was sent.
         """
-        text = f"TEST · this channel of the canary {self.canary} works: nothing is wrong, and nobody has to do anything"
+        text = (
+            f"TEST · this channel of the canary {self.canary} works: nothing is wrong, and nobody "
+            "has to do anything"
+        )
         return {name: str(self.warn(name, Warned.TEST, text, now) or "") for name in self.by_name}
 
     def warn(self, name: str, what: Warned, text: str, now: datetime) -> Exception | None:
-        """Send a word about the canary itself over one channel; returns the failure."""
+        """Send a warning about the canary itself over one channel; return the failure."""
         try:
             self.by_name[name].warn(what, text, now)
         except Exception as error:  # noqa: BLE001 (as above)

@@ -1,7 +1,7 @@
-"""The heartbeat: a dead-man's switch outside the cloud project, told after each run that could tell.
+"""The heartbeat: a dead-man's switch outside the cloud project, called after each run that judged.
 
-What listens there (healthchecks and the like) rings when it has heard nothing for a while: the one
-alarm that does not depend on this project's own Monitoring.
+What listens there (healthchecks and the like) rings when it has heard nothing for a while: it is
+the one alarm that does not depend on this project's own Monitoring.
 """
 
 from canary.notify.webhook import Webhook
@@ -12,16 +12,16 @@ from orchestrator_resilience.http_calls import NoAnswer
 class Heartbeat:
     """Asks for the page at `url`, a secret, for up to `seconds`.
 
-    ConfigurationError for what is no address.
+    Raises ConfigurationError where `url` is no address.
     """
 
     def __init__(self, url: str, *, seconds: float = 5.0) -> None:
         self._webhook, self._seconds = Webhook("HEARTBEAT_URL", url), seconds
 
     def beat(self) -> str | None:
-        """Tell that a run has ended well.
+        """Say that a run has ended without a failure.
 
-        Returns the failure, without the address, unless the answer is 2xx.
+        Returns why the heartbeat was not heard, without the address; None where the answer is 2xx.
         """
         answer = self._webhook.request(Deadline(self._seconds))
         if not isinstance(answer, NoAnswer) and answer.status in range(200, 300):

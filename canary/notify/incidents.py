@@ -1,9 +1,9 @@
-"""What is news is written down, then sent, and then what came of it is written down.
+"""Each message is written down before it is sent, and its answer after it.
 
 For each phase a run reads what it remembers, computes, and commits in one conditional write the
-receipts of what it is about to send. Only then it sends, and notes the answers. Who loses the
-commit reads and computes again. So of several runs at once one sends, and what a run that died may
-have sent is known. Where nothing can be written, people are notified all the same.
+receipts of what it is about to send. Only then it sends, and notes the answers. A run that loses
+the commit reads and computes again. So of several runs at once only one sends, and what a run that
+died may have sent is known. Where nothing can be written, people are notified all the same.
 """
 
 import secrets
@@ -21,7 +21,7 @@ from canary.domain.incident import (
     RUN_IS_OVER_AFTER,
     DateMemory,
     NotificationKind,
-    Outcome,
+    PostOutcome,
     Situation,
     answered,
     group_of,
@@ -47,7 +47,7 @@ class Notified(msgspec.Struct, frozen=True):
 
     `channels_failed` are the channels that could not be reached, with the reason. `untold` are the
     dates of which nobody was notified although somebody had to be. `without_memory` is why
-    something could not be remembered, if so.
+    something could not be remembered, empty where everything could.
     """
 
     channels_failed: Mapping[str, str] = msgspec.field(default_factory=dict)
@@ -55,11 +55,11 @@ class Notified(msgspec.Struct, frozen=True):
     without_memory: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is worth a word; empty where all went well."""
+        """Return what went wrong; empty where nothing did."""
         return {name: value for name, value in msgspec.to_builtins(self).items() if value}
 
 
-def notify(
+def notify_channels(
     store: DocumentStore,
     remembered: Documents | Unreadable,
     judged: Judged,
@@ -69,7 +69,7 @@ def notify(
     now: datetime,
     deadline: Deadline,
 ) -> Notified:
-    """Take the verdicts into what is remembered, and send each channel what it does not know yet.
+    """Add the verdicts to what is remembered, and send each channel what it was not sent yet.
 
     `remembered` are the documents as the run has read them. A run past its `deadline` neither
     commits nor sends.
@@ -122,7 +122,7 @@ class _Notifying:
         self._judged_from: dict[str, date] = {}
 
     def phases(self) -> list[str]:
-        """Return the phases that have verdicts, and those that were removed and have something open."""
+        """Return the phases with verdicts, and the removed ones that have something open."""
         judged = dict.fromkeys(verdict.phase for verdict in self._judged.verdicts)
         removed = [
             phase
@@ -172,10 +172,10 @@ class _Notifying:
     def _is_mine(self, phase: str, plan: Plan) -> bool:
         """Whether what was about to be sent is written down as this run's.
 
-        Only the answer was lost, or came late.
+        Then the commit succeeded, and only its answer was lost or came late.
         """
-        known = self._memory.dates(phase)
-        incidents = [known[day].open for day in plan.due if day in known]
+        memories = self._memory.dates(phase)
+        incidents = [memories[day].open for day in plan.due if day in memories]
         runs = {
             receipt.run
             for incident in incidents
@@ -187,11 +187,13 @@ class _Notifying:
     # Sending
 
     def _send(self, phase: str, plan: Plan) -> None:
-        outcomes: dict[date, dict[str, Outcome]] = {day: {} for day in plan.due}
+        outcomes: dict[date, dict[str, PostOutcome]] = {day: {} for day in plan.due}
         for name in self._channels.by_name:
             days = [day for day, kinds in plan.due.items() if name in kinds]
-            wanted = [self._notification(plan, day, plan.due[day][name], name) for day in days]
-            for day, outcome in self._outcomes(name, wanted).items():
+            notifications = [
+                self._notification(plan, day, plan.due[day][name], name) for day in days
+            ]
+            for day, outcome in self._outcomes(name, notifications).items():
                 outcomes[day][name] = outcome
         noted = self._note(phase, plan, outcomes) if plan.due else {}
         after = {**plan.after, **noted}
@@ -203,21 +205,26 @@ class _Notifying:
             self._judged_from[phase] = min(first, unsettled(plan) or first)
         self._leave_untold(plan, after, "no channel is known to have taken it")
 
-    def _outcomes(self, name: str, wanted: Sequence[Notification]) -> dict[date, Outcome]:
-        """Send a channel what it is due, and return what came of it."""
-        outcomes: dict[date, Outcome] = {}
-        for first in range(0, len(wanted), _DATES_AT_ONCE):
-            outcomes |= self._outcomes_of_a_message(name, wanted[first : first + _DATES_AT_ONCE])
+    def _outcomes(
+        self, name: str, notifications: Sequence[Notification]
+    ) -> dict[date, PostOutcome]:
+        """Send a channel its notifications, and return what came of each."""
+        outcomes: dict[date, PostOutcome] = {}
+        for first in range(0, len(notifications), _DATES_AT_ONCE):
+            outcomes |= self._outcomes_of_a_message(
+                name, notifications[first : first + _DATES_AT_ONCE]
+            )
         return outcomes
 
     def _outcomes_of_a_message(
-        self, name: str, wanted: Sequence[Notification]
-    ) -> dict[date, Outcome]:
-        now, days = self._situation.now, [notification.verdict.game_date for notification in wanted]
-        # also if it was frozen since it committed
+        self, name: str, notifications: Sequence[Notification]
+    ) -> dict[date, PostOutcome]:
+        now = self._situation.now
+        days = [notification.verdict.game_date for notification in notifications]
+        # the time may be over because the process was frozen after its commit
         if self._deadline.is_over or name in self.failures:
-            return dict.fromkeys(days, Outcome.NOT_POSTED)
-        sent, error = self._channels.send(name, wanted, now)
+            return dict.fromkeys(days, PostOutcome.NOT_POSTED)
+        sent, error = self._channels.send(name, notifications, now)
         heard = {notification.verdict.game_date for notification in sent}
         self._heard |= {name} if heard else set()
         if error is not None:
@@ -225,15 +232,15 @@ class _Notifying:
         if isinstance(error, NotifyError) and error.gone:
             self._gone[name] = Refusal(self._situation.addresses[name], now, self.failures[name])
         may_be = isinstance(error, NotifyError) and error.may_be_posted
-        otherwise = Outcome.NOT_KNOWN if may_be else Outcome.NOT_POSTED
-        outcomes = {day: Outcome.HEARD if day in heard else otherwise for day in days}
+        otherwise = PostOutcome.NOT_KNOWN if may_be else PostOutcome.NOT_POSTED
+        outcomes = {day: PostOutcome.HEARD if day in heard else otherwise for day in days}
         posted = [
-            one.verdict
-            for one in wanted
-            if outcomes[one.verdict.game_date] is not Outcome.NOT_POSTED
+            notification.verdict
+            for notification in notifications
+            if outcomes[notification.verdict.game_date] is not PostOutcome.NOT_POSTED
         ]
         self._channels.memory.told |= {
-            (name, one.phase, one.game_date): (now, level(one)) for one in posted
+            (name, verdict.phase, verdict.game_date): (now, level(verdict)) for verdict in posted
         }
         return outcomes
 
@@ -243,29 +250,27 @@ class _Notifying:
         verdict, incident = plan.verdicts[day], plan.after[day].open
         assert incident is not None
         also = [
-            other
-            for other_day, other in plan.verdicts.items()
+            candidate
+            for other_day, candidate in plan.verdicts.items()
             if kind is NotificationKind.OPENED
             and name not in plan.due.get(other_day, {})
-            and not other.kind.is_quiet
+            and not candidate.kind.is_quiet
             and (other_incident := plan.after[other_day].open)
             and name in other_incident.receipts
-            and group_of(other) == group_of(verdict)
+            and group_of(candidate) == group_of(verdict)
         ]
         return Notification(
             kind, incident, verdict, "; ".join(self._words(plan, day, kind, name)), tuple(also)
         )
 
     def _words(self, plan: Plan, day: date, kind: NotificationKind, name: str) -> Iterator[str]:
-        """Yield what has to be said beside the verdict.
+        """Yield the notes beside the verdict.
 
-        What people said of it, and what may not have been heard.
+        They are what people said of the incident, and which messages may not have been heard.
         """
-        incident, situation, phase = (
-            plan.after[day].open,
-            plan.situations[day],
-            plan.verdicts[day].phase,
-        )
+        incident = plan.after[day].open
+        situation = plan.situations[day]
+        phase = plan.verdicts[day].phase
         assert incident is not None
         yield from (
             ack.text for ack in situation.acknowledgements if ack.opened_at == incident.opened_at
@@ -275,29 +280,32 @@ class _Notifying:
         ]
         yield from (f"silenced: {silence.text}" for silence in silences)
         if self._runs.at is None and self._judged.everything and kind is NotificationKind.OPENED:
-            yield "how things stand at the first run of the canary"
+            yield "open at the first run of the canary"
         if kind.is_end and name in incident.receipts and not incident.receipts[name].began:
-            yield f"began {incident.opened_at:%Y-%m-%d %H:%M}Z; the message that it began may not have reached you"
+            yield (
+                f"began {incident.opened_at:%Y-%m-%d %H:%M}Z; the message that it began may not "
+                "have reached you"
+            )
 
     def _note(
-        self, phase: str, plan: Plan, outcomes: Mapping[date, Mapping[str, Outcome]]
+        self, phase: str, plan: Plan, outcomes: Mapping[date, Mapping[str, PostOutcome]]
     ) -> Mapping[date, DateMemory]:
         """Write down what came of the messages, and return it.
 
-        Where that fails, they may have been heard.
+        Where it cannot be written down, the messages are remembered as perhaps heard.
         """
         failed, noted = "", dict[date, DateMemory]()
         for _ in range(_ATTEMPTS):
             try:
                 self._memory.read_again(phase, outcomes)
-                known = self._memory.dates(phase)
+                memories = self._memory.dates(phase)
                 noted = {
-                    day: answered(known[day], mine, plan.followed[day], plan.situations[day])
+                    day: answered(memories[day], mine, plan.followed[day], plan.situations[day])
                     for day, mine in outcomes.items()
-                    if day in known
+                    if day in memories
                 }
                 if self._memory.commit(
-                    phase, {day: one for day, one in noted.items() if one != known[day]}
+                    phase, {day: memory for day, memory in noted.items() if memory != memories[day]}
                 ):
                     return noted
                 failed = self._memory.failure or failed
@@ -309,7 +317,7 @@ class _Notifying:
     # Who was not notified
 
     def _leave_untold(self, plan: Plan, after: Mapping[date, DateMemory], reason: str) -> None:
-        """Note each problem of which nobody is known to have heard, by what is remembered after this run."""
+        """Note each problem of which nobody is known to have heard, by the memory of this run."""
         for day, memory in sorted(after.items()):
             if plan.is_unheard(day, memory):
                 why = "another run was about to send it" if plan.is_held(day, memory) else reason
@@ -318,50 +326,54 @@ class _Notifying:
     def _send_without_memory(self, phase: str, plan: Plan) -> None:
         """Send what a problem's age asks for.
 
-        What is remembered says which kind it is, where it can be read.
+        Where memory can be read, it still says which kind of message is due.
         """
         note = (
             f"sent without memory, once in {SLOT // _HOUR} hours, and not when it is over: "
             f"{self.without_memory}"
         )
-        own = self._channels.memory
+        own_memory = self._channels.memory
         loud = {day: v for day, v in plan.verdicts.items() if v.kind.is_problem or v.unreadable}
         for name in self._channels.by_name:
-            wanted = []
+            notifications = []
             for day, verdict in loud.items():
                 kind, memory = self._kind_without_memory(plan, day, name), plan.followed[day]
                 if kind is not None and memory.open is not None:
-                    wanted.append(Notification(kind, memory.open, verdict, note))
-            self._outcomes(name, wanted)
-        known = {(verdict_phase, day) for _, verdict_phase, day in own.told}
+                    notifications.append(Notification(kind, memory.open, verdict, note))
+            self._outcomes(name, notifications)
+        remembered = {(verdict_phase, day) for _, verdict_phase, day in own_memory.told}
         unknown = {
-            day: memory for day, memory in plan.followed.items() if (phase, day) not in known
+            day: memory for day, memory in plan.followed.items() if (phase, day) not in remembered
         }
         self._leave_untold(plan, unknown, "nobody knows whether anybody was notified before")
 
     def _kind_without_memory(self, plan: Plan, day: date, name: str) -> NotificationKind | None:
-        verdict, said = plan.verdicts[day], plan.due.get(day, {}).get(name)
-        if self._memory.is_readable and (said is None or said.is_end):
+        verdict, planned = plan.verdicts[day], plan.due.get(day, {}).get(name)
+        if self._memory.is_readable and (planned is None or planned.is_end):
             return None
-        said = said if self._memory.is_readable else None
-        phase, own = self._phases[verdict.phase], self._channels.memory
-        return due_without_memory(verdict, name, phase, self._situation.now, own, said=said)
+        planned = planned if self._memory.is_readable else None
+        phase, own_memory = self._phases[verdict.phase], self._channels.memory
+        return due_without_memory(
+            verdict, name, phase, self._situation.now, own_memory, said=planned
+        )
 
     # The canary itself
 
     def remember_the_run(self) -> None:
-        """Keep when the canary ran, what it did not see, and which channels are refused.
+        """Write down when the canary ran, what it did not see, and which channels are refused.
 
-        Say what is new of these.
+        What is new of these is also sent over the channels that work.
         """
-        own, names, new = self._channels.memory, self._channels.by_name.keys(), dict[str, Refusal]()
+        own_memory = self._channels.memory
+        names = self._channels.by_name.keys()
+        refusals: dict[str, Refusal] = {}
         is_ours: bool | None = None
         try:
             for _ in range(
                 _ATTEMPTS if self._memory.is_readable and not self._deadline.is_over else 0
             ):
                 after = self._after(self._memory.runs)
-                new = {
+                refusals = {
                     name: refusal for name, refusal in after.refusals.items() if not refusal.said
                 }
                 if is_ours := self._memory.commit_runs(_said(after)):
@@ -369,20 +381,18 @@ class _Notifying:
         except StoreError:
             is_ours = None
         if not is_ours:
-            new = {
+            refusals = {
                 name: refusal
                 for name, refusal in self._gone.items()
-                if is_ours is None and name not in own.warned_of
+                if is_ours is None and name not in own_memory.warned_of
             }
-        own.warned_of = (own.warned_of | {*self._gone}) - self._heard
-        words, others = (
-            {name: refusal_text(name, refusal) for name, refusal in new.items()},
-            names - {*self._gone},
-        )
+        own_memory.warned_of = (own_memory.warned_of | {*self._gone}) - self._heard
+        words = {name: refusal_text(name, refusal) for name, refusal in refusals.items()}
+        reachable = names - {*self._gone}
         unsaid = [
             name
             for name, text in words.items()
-            if others and not self._warn(Warned.CHANNEL, text, others)
+            if reachable and not self._warn(Warned.CHANNEL, text, reachable)
         ]
         left_out = self._judged.left_out if is_ours else ""
         is_left_out_unsaid = bool(left_out) and not self._warn(
@@ -392,7 +402,7 @@ class _Notifying:
             self._take_back(unsaid, self._runs.judged_from if is_left_out_unsaid else {})
 
     def _take_back(self, unsaid: Sequence[str], judged_from: Mapping[str, date]) -> None:
-        """Write down that nobody took these words: the next run says them."""
+        """Write down that no channel took these warnings, so that the next run sends them."""
         try:
             for _ in range(_ATTEMPTS):
                 runs = self._memory.runs
@@ -406,8 +416,8 @@ class _Notifying:
                 if self._memory.commit_runs(after):
                     return
         except StoreError:
-            own = self._channels.memory
-            own.warned_of -= {*unsaid}
+            own_memory = self._channels.memory
+            own_memory.warned_of -= {*unsaid}
 
     def _after(self, runs: Runs) -> Runs:
         """Return what is remembered of the canary after this run."""
@@ -416,25 +426,27 @@ class _Notifying:
             (one_line(verdict.summary) for verdict in self._judged.verdicts if verdict.unreadable),
             "",
         )
-        # By what is remembered now: another run may have said it since this one has read.
-        said = {name for name, one in runs.refusals.items() if one.said and name in self._gone}
+        # By what is remembered now: another run may have sent the warning since this one read.
+        warned = {
+            name for name, refusal in runs.refusals.items() if refusal.said and name in self._gone
+        }
         gone = {
             name: replace(
-                refusal, said=name in said and runs.refusals[name].address == refusal.address
+                refusal, said=name in warned and runs.refusals[name].address == refusal.address
             )
             for name, refusal in self._gone.items()
         }
-        kept = {**runs.refusals, **gone}
-        left = kept.keys() & self._channels.by_name.keys() - self._heard
+        refusals = {**runs.refusals, **gone}
+        left = refusals.keys() & self._channels.by_name.keys() - self._heard
         return replace(
             after_a_run(runs, now, reason),
             judged_from={**runs.judged_from, **self._judged_from},
             open={**runs.open, **self._open},
-            refusals={name: kept[name] for name in sorted(left)},
+            refusals={name: refusals[name] for name in sorted(left)},
         )
 
     def _warn(self, what: Warned, text: str, names: Iterable[str]) -> bool:
-        """Send a word about the canary itself; returns whether a channel took it."""
+        """Send a warning about the canary itself; return whether a channel took it."""
         errors = {
             name: self._channels.warn(name, what, text, self._situation.now)
             for name in sorted(names)
@@ -455,7 +467,7 @@ def _said(runs: Runs) -> Runs:
 def _is_left_alone(refusal: Refusal, now: datetime) -> bool:
     """Whether a refused channel is not tried yet.
 
-    It is every REFUSED_AGAIN_AFTER, in case the address is taken again.
+    It is tried again after REFUSED_AGAIN_AFTER, because its address may work again.
     """
     return -RUN_IS_OVER_AFTER < now - refusal.at < REFUSED_AGAIN_AFTER
 
@@ -463,8 +475,8 @@ def _is_left_alone(refusal: Refusal, now: datetime) -> bool:
 def refusal_text(name: str, refusal: Refusal) -> str:
     """Say to those who are still reached that the others are not."""
     return (
-        f"nobody is notified through the channel {name} any more: {refusal.reason}. Give it an address that is taken; "
-        "it is then sent how things stand"
+        f"nobody is notified through the channel {name} any more: {refusal.reason}. Give it an "
+        "address that is taken; it is then sent all that is open"
     )
 
 

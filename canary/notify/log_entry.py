@@ -1,4 +1,4 @@
-"""Tells people through Cloud Logging: a log entry for each fault, which an alert policy matches."""
+"""Notifies people through Cloud Logging: one log entry a fault, which an alert policy matches."""
 
 import json
 import sys
@@ -12,22 +12,22 @@ from canary.notify.message import (
     CommandLine,
     Message,
     logs_link,
-    messages,
+    messages_by_fault,
     severity,
     shortened,
     verdicts_of,
 )
 from orchestrator_resilience.phase import Phase
 
-# An entry holds 256 KB; as JSON a character is of 12 bytes at the most.
+# An entry holds 256 KB; as JSON a character takes 12 bytes at the most.
 _MAXIMUM_MESSAGE = 8_000
 
 
 class LogChannel:
     """One structured log entry a fault, which a log-based alert policy can match by `canary_alert`.
 
-    `project` is linked to for the logs, `page` and `runbook` are where people reach them, and
-    `canary` is its own name, where it is not the usual one.
+    `project` is the project of the links to the logs, `page` and `runbook` are the addresses at
+    which people reach them, and `canary` is the canary's own name, where it is not the usual one.
     """
 
     name = "log"
@@ -50,13 +50,13 @@ class LogChannel:
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Write the entries, each with a single `write`, by default to stdout."""
-        faults = messages(notifications, self._phases, self._command, now)
-        # all, before any is written
+        faults = messages_by_fault(notifications, self._phases, self._command, now)
+        # all are made before any is written
         for entry in [self._entry(group, message) for group, message in faults]:
             self._write(entry)
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (the log has the time)
-        """Write an entry about the canary itself."""
+        """Write a warning about the canary itself."""
         matched: dict[Warned, dict[str, str]] = {
             Warned.CHANNEL: {"canary_channel": "REFUSED"},
             Warned.TEST: {"severity": "NOTICE", "canary_alert": what, "headline": text},
@@ -72,12 +72,9 @@ class LogChannel:
         stream.flush()
 
     def _entry(self, group: Sequence[Notification], message: Message) -> dict[str, Any]:
-        """Return the entry of one group.
-
-        Its fields are those of its worst date, and `game_dates` has all of them.
-        """
+        """Return the entry of one group: the fields of its worst date, and all its `game_dates`."""
         kind, verdicts, project = group[0].kind, verdicts_of(group), self._command.project
-        verdict = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
+        verdict = max(verdicts, key=lambda verdict: (badness(level(verdict)), verdict.game_date))
         return {
             "severity": "NOTICE" if kind.is_end else severity(group).value,
             "message": f"CANARY_ALERT {kind}: {shortened(message.text, _MAXIMUM_MESSAGE)}",
@@ -85,10 +82,10 @@ class LogChannel:
             "canary_alert": kind.value,
             "phase": verdict.phase,
             "game_date": verdict.game_date.isoformat(),
-            "game_dates": sorted(one.game_date.isoformat() for one in verdicts),
+            "game_dates": sorted(verdict.game_date.isoformat() for verdict in verdicts),
             "verdict": verdict.kind.value,
             "cause": ", ".join(cause.kind for cause in verdict.causes) or None,
             "impact": verdict.impact.value if verdict.impact else None,
             "logs": logs_link(project, verdict.phase, verdict.game_date) if project else None,
-            "opened_at": min(one.incident.opened_at for one in group).isoformat(),
+            "opened_at": min(notification.incident.opened_at for notification in group).isoformat(),
         }

@@ -2,7 +2,7 @@
 
 A message is about one fault, on however many dates. Its first line is what a phone shows: how bad
 it is, which dates, the verdict, whether it matters, and why. Then comes what to do now, and then
-the rest.
+everything else.
 """
 
 import shlex
@@ -31,9 +31,9 @@ from canary.domain.verdict import (
 from canary.notify.channel import Notification
 from orchestrator_resilience.phase import Phase
 
-# Slack's header takes as many characters, and its preview shows no more.
+# Slack's header takes so many characters, and its preview shows no more.
 LONGEST_HEADLINE = 150
-# One sign for how bad it is, before all else: what is over looks unlike what is not.
+# The first character of a message says how bad it is, or that it is over.
 SIGNS: dict[str, str] = {
     Level.CRITICAL: "✖",
     Level.ERROR: "▲",
@@ -45,12 +45,12 @@ _LISTED_DATES, _NAMED_DATES = 7, 3
 
 
 class CommandLine(msgspec.Struct, frozen=True):
-    """How the reader types the `canary` command, so that what is printed can be pasted, and where the page is.
+    """How the reader types `canary`, so that commands can be pasted, and where the page is.
 
     `program` is the command itself. `project` is the Google Cloud project whose stores it has to
-    read, `folder` that of the embedded ones. With `several` phases it has to be told which one is
-    meant. `now` is the time by which it has to judge, None for the present. `page` is the address
-    at which people reach the page, and `runbook` that of the runbook, if they do. `canary` is the
+    read, `folder` that of the embedded ones. With `several` phases a command has to name the phase.
+    `now` is the time by which it has to judge, None for the present. `page` and `runbook` are the
+    addresses of the page and of the runbook, None where people cannot reach them. `canary` is the
     name of the canary whose memory is meant, None for the usual one.
     """
 
@@ -79,7 +79,7 @@ class CommandLine(msgspec.Struct, frozen=True):
         return f"{where}{self.program} {shlex.join(words)}"
 
     def in_hand(self, phase: str, days: Sequence[date]) -> tuple[tuple[str, str], ...]:
-        """Return how to say that dates are in hand, and that nobody is to be notified of them, by their labels."""
+        """Return the commands that say that dates are in hand, and that silence them, by label."""
         whose = ["--canary", self.canary] if self.canary is not None else []
         acks = [self.to("ack", day, *whose, phase=phase) for day in sorted(days)[-_NAMED_DATES:]]
         last = ["--to", max(days)] if len(days) > 1 else []
@@ -97,7 +97,10 @@ class CommandLine(msgspec.Struct, frozen=True):
         return ("Ack", "\n".join(acks)), ("Silence", self.to(*silence, phase=phase))
 
     def links(self, phase: str, game_date: date, about: str | None = None) -> tuple["Link", ...]:
-        """Return where a date can be looked at in a browser, and what the runbook says `about` a cause or a verdict."""
+        """Return the links to a date's page and logs, and to what the runbook says `about` it.
+
+        `about` is a cause or a verdict.
+        """
         path = date_path(phase, game_date, several=self.several)
         page = [Link(f"See {game_date}", self.page + path)] if self.page is not None else []
         logs = (
@@ -123,20 +126,17 @@ def anchor(about: str) -> str:
 
 
 def date_path(phase: str, game_date: date, *, several: bool) -> str:
-    """Return where the page has a date.
-
-    With `several` phases it has to be told which one is meant.
-    """
+    """Return the path of a date's page; with `several` phases it names the phase."""
     return f"/dates/{game_date}" + (f"?phase={phase}" if several else "")
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """What is told of one fault, or of its end: the same for every channel.
+    """What one fault, or its end, is notified as: the same for every channel.
 
     The first line is made of how bad it is, which dates, the verdict, whether it matters, and why.
-    `actions` are what to do, the first of them now, `command` shows more, and `in_hand` are the
-    commands with which people say that they have it, by their labels. `facts` are labels with their
-    texts; a text may have several lines. `sign` and `severity` are how bad it is.
+    `actions` are what to do, the first of them now. `command` shows more. `in_hand` are the
+    commands with which people say that they work on it, by their labels. `facts` are labels with
+    their texts; a text may have several lines. `sign` and `severity` say how bad it is.
     """
 
     sign: str
@@ -153,7 +153,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def headline(self) -> str:
-        """The first line, which a phone shows; its last part gives way."""
+        """The first line, which a phone shows; where it is too long, its last part is cut."""
         head = f"{self.sign} {self.severity} · {self.dates} · {self.verdict} · {self.impact} · "
         return (head + clipped(self.why, LONGEST_HEADLINE - len(head)))[:LONGEST_HEADLINE]
 
@@ -173,22 +173,34 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join([*lines, *(f"{link.label}: {link.url}" for link in self.links)])
 
 
-# What to do where nobody wrote down why, by the stage at which it stopped at the latest.
+# What to do where no cause is known, by the latest stage at which it may have stopped.
 BY_STAGE: dict[Stage, str] = {
     Stage.RAN: "look at the log of {who} for {date}, and run it again",
     Stage.PUBLISHED: "look at the log of {who} for {date}: it published nothing here; run it again",
     Stage.DELIVERED: (
-        "look at the log of {who} for {date}, then at the subscription, the permission to invoke the function, and "
-        "its own log"
+        "look at the log of {who} for {date}, then at the subscription, the permission to invoke "
+        "the function, and its own log"
     ),
 }
 
 # What to do where requests were turned away, by how they were answered.
 BY_STATUS: dict[int, str] = {
-    401: "let the subscription sign its requests (`--push-auth-service-account`); then run {who} again for {date}",
-    403: "give the subscription's account `roles/run.invoker` on the service; then run {who} again for {date}",
-    404: "see whether the service is there, under the subscription's address; then run {who} again for {date}",
-    429: "no instance was free: raise the service's maximum, or see what keeps them; then run {who} again for {date}",
+    401: (
+        "let the subscription sign its requests (`--push-auth-service-account`); then run {who} "
+        "again for {date}"
+    ),
+    403: (
+        "give the subscription's account `roles/run.invoker` on the service; then run {who} again "
+        "for {date}"
+    ),
+    404: (
+        "see whether the service is there, under the subscription's address; then run {who} again "
+        "for {date}"
+    ),
+    429: (
+        "no instance was free: raise the service's maximum, or see what keeps them; then run {who} "
+        "again for {date}"
+    ),
 }
 
 # What to do, and where; `{date}` and `{document}` are those of the verdict, `{who}` the processors
@@ -199,44 +211,65 @@ ADVICE: dict[VerdictKind | CauseKind, str] = {
     VerdictKind.SETTLING: "nothing",
     VerdictKind.TRIGGERED: "nothing",
     VerdictKind.UNTRIGGERED: (
-        "see what the code that writes `{document}` does with a processor that is registered there already: a re-run "
-        "sets the flag only where that is evaluated anew"
+        "see what the code that writes `{document}` does with a processor that is registered there "
+        "already: a re-run sets the flag only where that is evaluated anew"
     ),
     VerdictKind.PREMATURE: (
-        "see in `{document}` what was counted as complete; expect partial data of {date} in the next phase"
+        "see in `{document}` what was counted as complete; expect partial data of {date} in the "
+        "next phase"
     ),
     VerdictKind.INCOMPLETE: "look at the log of {who} for {date}, and run it again",
-    VerdictKind.SILENT: "look at the topic, the subscription and the permission to invoke the function",
-    VerdictKind.DOWNSTREAM_MISSING: "look at the log of the next phase for {date}, and at its subscription",
-    VerdictKind.DOWNSTREAM_PARTIAL: "see which games of {date} the next phase lacks, and run it for those",
-    VerdictKind.STORES_DISAGREE: "look for `CHECKPOINT_FAILED` of {who}, and run it again for {date}",
+    VerdictKind.SILENT: (
+        "look at the topic, the subscription and the permission to invoke the function"
+    ),
+    VerdictKind.DOWNSTREAM_MISSING: (
+        "look at the log of the next phase for {date}, and at its subscription"
+    ),
+    VerdictKind.DOWNSTREAM_PARTIAL: (
+        "see which games of {date} the next phase lacks, and run it for those"
+    ),
+    VerdictKind.STORES_DISAGREE: (
+        "look for `CHECKPOINT_FAILED` of {who}, and run it again for {date}"
+    ),
     VerdictKind.UNKNOWN: "mend the source; this is neither an all-clear nor an accusation",
-    CauseKind.NOT_RUN: "look at what starts {who}, as a paused scheduler job, and run it for {date}",
+    CauseKind.NOT_RUN: (
+        "look at what starts {who}, as a paused scheduler job, and run it for {date}"
+    ),
     CauseKind.PROCESSOR_FAILED: "look at the log of {who} for {date}, and run it again",
     CauseKind.NO_DATA: "see whether {who} should have had data for {date}; if so, run it again",
-    CauseKind.NOT_PUBLISHED: "look at the log of {who} for {date}: it ran and published nothing here; run it again",
-    CauseKind.NOT_DELIVERED: "check the subscription and its dead letters; then run {who} again for {date}",
-    CauseKind.MESSAGE_REJECTED: "mend what publishes the message of {who}, and run it again for {date}",
-    CauseKind.NAME_DRIFT: "add the new name of {who} to its aliases in `phases.toml`, and deploy both layers",
+    CauseKind.NOT_PUBLISHED: (
+        "look at the log of {who} for {date}: it ran and published nothing here; run it again"
+    ),
+    CauseKind.NOT_DELIVERED: (
+        "check the subscription and its dead letters; then run {who} again for {date}"
+    ),
+    CauseKind.MESSAGE_REJECTED: (
+        "mend what publishes the message of {who}, and run it again for {date}"
+    ),
+    CauseKind.NAME_DRIFT: (
+        "add the new name of {who} to its aliases in `phases.toml`, and deploy both layers"
+    ),
     CauseKind.CRASHED: "look at the function's own log at that time; check that its retries are on",
     CauseKind.WRITE_FAILED: (
-        "mend what the words of the failure name; check that the function's retries are on, and that no `except` of "
-        "its own swallows the error"
+        "mend what the words of the failure name; check that the function's retries are on, and "
+        "that no `except` of its own swallows the error"
     ),
     CauseKind.EXPECTATION_DRIFT: "deploy the orchestrator with the list of `phases.toml`",
     CauseKind.SHORT_CIRCUIT: "deploy code that evaluates what is registered already",
-    CauseKind.FLAG_OVERWRITTEN: "find out who else writes `{document}` (Firestore's audit logs of data access)",
-    CauseKind.NOT_STARTED: "mend what the words of the refusal name, and start {next_phase} for {date}",
+    CauseKind.FLAG_OVERWRITTEN: (
+        "find out who else writes `{document}` (Firestore's audit logs of data access)"
+    ),
+    CauseKind.NOT_STARTED: (
+        "mend what the words of the refusal name, and start {next_phase} for {date}"
+    ),
 }
 
 
 def _todo(verdict: Verdict, phase: Phase, about: str, harmed: str) -> tuple[str, ...]:
-    """Return what to do, one thing a line.
+    """Return what to do, one action a line, the first of them now.
 
-    About the causes that are proven, else about the verdict.
-
-    The first is what to do now. `about` are the dates of the fault, `harmed` those of them that are
-    as bad as this one.
+    The actions are about the proven causes, or about the verdict where no cause is proven. `about`
+    are the dates of the fault, `harmed` those of them that are as bad as this one.
     """
     proven = [cause for cause in verdict.causes if cause.kind in verdict.proven]
     actions = [
@@ -250,16 +283,16 @@ def _todo(verdict: Verdict, phase: Phase, about: str, harmed: str) -> tuple[str,
 
 
 def _advice(cause: Cause) -> str:
-    """Return what to do about a cause; for a request that was turned away, by why it was."""
+    """Return what to do about a cause; for a request that was turned away, by its status."""
     return next(
         (BY_STATUS[status] for status in cause.statuses if status in BY_STATUS), ADVICE[cause.kind]
     )
 
 
 def _at_once(verdict: Verdict, phase: Phase, about: str) -> str:
-    """Say what cannot wait, or that all of it can.
+    """Say what cannot wait, or that everything can; empty where neither is known.
 
-    What the next phase lacks does not come by mending the flag.
+    To mend the flag does not bring what the next phase lacks.
     """
     if verdict.impact is Impact.NONE:
         return f"nothing tonight: {_impact(verdict, phase)}, the rest can wait"
@@ -276,7 +309,10 @@ def _about(verdict: Verdict, phase: Phase, about: str) -> str:
     """Say what to do about a verdict whose cause is not known."""
     if verdict.kind is VerdictKind.UNKNOWN and not verdict.unreadable:
         if verdict.work is None:
-            return "name a `work_query` in `phases.toml`: it tells a day without games from a dead pipeline"
+            return (
+                "name a `work_query` in `phases.toml`: with it a day without games is not taken "
+                "for a dead pipeline"
+            )
         return (
             f"see which is right for {about}, the processors or the `work_query` in `phases.toml`"
         )
@@ -294,7 +330,7 @@ def _filled_in(action: str, verdict: Verdict, phase: Phase, about: str, who: str
 
 
 def how_the_next_phase_starts(phase: Phase) -> str:
-    """Say what starts the next phase, and that it is, or is not, tied to the flag."""
+    """Say what starts the next phase, and whether that also sets the flag."""
     starter = phase.next_phase_started_by[0].upper() + phase.next_phase_started_by[1:]
     return f"{starter} starts it" + (
         ", and sets `_triggered`" if phase.flag_starts_next_phase else ", not `_triggered`"
@@ -306,30 +342,32 @@ def how_the_next_phase_starts(phase: Phase) -> str:
 
 def by_fault(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
     """Put the dates of one fault together, in the order in which each fault comes first."""
-    found: dict[Hashable, list[Verdict]] = {}
+    groups: dict[Hashable, list[Verdict]] = {}
     for verdict in verdicts:
-        found.setdefault(group_of(verdict), []).append(verdict)
-    return [tuple(sorted(group, key=lambda verdict: verdict.game_date)) for group in found.values()]
+        groups.setdefault(group_of(verdict), []).append(verdict)
+    return [
+        tuple(sorted(group, key=lambda verdict: verdict.game_date)) for group in groups.values()
+    ]
 
 
-def messages(
+def messages_by_fault(
     notifications: Sequence[Notification],
     phases: Mapping[str, Phase],
     command: CommandLine,
     now: datetime,
 ) -> list[tuple[tuple[Notification, ...], Message]]:
-    """Return what has to be told, one message for each fault.
+    """Return one message for each fault that people have to be notified of.
 
-    What is new first, and the worst of it.
+    The newest kinds of news come first, and of each kind the worst.
     """
     groups: dict[Hashable, list[Notification]] = {}
-    for one in notifications:
+    for notification in notifications:
         what = (
-            (one.verdict.phase, one.incident.kind, one.verdict.kind)
-            if one.kind.is_end
-            else group_of(one.verdict)
+            (notification.verdict.phase, notification.incident.kind, notification.verdict.kind)
+            if notification.kind.is_end
+            else group_of(notification.verdict)
         )
-        groups.setdefault((one.kind, one.note, what), []).append(one)
+        groups.setdefault((notification.kind, notification.note, what), []).append(notification)
     news = list(NotificationKind)
     ordered = sorted(
         groups.values(), key=lambda group: (news.index(group[0].kind), -badness(severity(group)))
@@ -338,26 +376,31 @@ def messages(
 
 
 def severity(group: Sequence[Notification]) -> Level:
-    """Return how bad a group is now; while nobody knows, as bad as it was."""
+    """Return how bad a group is now; where its verdict is quiet, how bad it was."""
     levels = (
-        one.incident.level if one.verdict.kind.is_quiet else level(one.verdict) for one in group
+        notification.incident.level
+        if notification.verdict.kind.is_quiet
+        else level(notification.verdict)
+        for notification in group
     )
-    others = (level(verdict) for one in group for verdict in one.also)
-    return max([*levels, *others], key=badness)
+    also = (level(verdict) for notification in group for verdict in notification.also)
+    return max([*levels, *also], key=badness)
 
 
 def verdicts_of(group: Sequence[Notification]) -> list[Verdict]:
-    """Return the verdicts of all dates of a group, those of which the channel knows already as well."""
-    verdicts = [verdict for one in group for verdict in (one.verdict, *one.also)]
+    """Return the verdicts of all dates of a group, also of those that were sent before."""
+    verdicts = [
+        verdict for notification in group for verdict in (notification.verdict, *notification.also)
+    ]
     return list({verdict.game_date: verdict for verdict in reversed(verdicts)}.values())
 
 
 def _notification(
     group: Sequence[Notification], phases: Mapping[str, Phase], command: CommandLine, now: datetime
 ) -> Message:
-    """Return the alert, or the word that it is over and how long it took.
+    """Return the alert, or the message that it is over and how long it took.
 
-    The phase may be gone from the phases file, which then is why it is over.
+    The phase may be gone from the phases file; that is then why it is over.
     """
     first, phase = group[0], phases.get(group[0].verdict.phase)
     if first.kind.is_end or phase is None:
@@ -365,8 +408,12 @@ def _notification(
     again = {NotificationKind.CHANGED: "changed", NotificationKind.REMINDER: "reminder"}.get(
         first.kind, ""
     )
-    also = {verdict.game_date: verdict for one in group for verdict in one.also}
-    verdicts = [*(also | {one.verdict.game_date: one.verdict for one in group}).values()]
+    also = {verdict.game_date: verdict for notification in group for verdict in notification.also}
+    verdicts = [
+        *(
+            also | {notification.verdict.game_date: notification.verdict for notification in group}
+        ).values()
+    ]
     verdicts.sort(key=lambda verdict: verdict.game_date)
     return alert(verdicts, phase, command, now, again=again, note=first.note)
 
@@ -374,7 +421,7 @@ def _notification(
 def _over(
     group: Sequence[Notification], phase: Phase | None, command: CommandLine, now: datetime
 ) -> Message:
-    verdicts, first = [one.verdict for one in group], group[0]
+    verdicts, first = [notification.verdict for notification in group], group[0]
     verdict, incident = verdicts[-1], group[-1].incident
     is_expired = group[-1].kind is NotificationKind.EXPIRED
     is_over = (
@@ -384,8 +431,11 @@ def _over(
     )
     if is_expired:
         is_over = f"still {incident.kind} when last seen"
-    after = duration_text(now - min(one.incident.opened_at for one in group))
-    facts = [(str(one.verdict.game_date), one.verdict.summary) for one in group]
+    after = duration_text(now - min(notification.incident.opened_at for notification in group))
+    facts = [
+        (str(notification.verdict.game_date), notification.verdict.summary)
+        for notification in group
+    ]
     facts += [(phase.next_phase, f"{how_the_next_phase_starts(phase)}.")] if phase else []
     facts += [("Note", group[-1].note)] if group[-1].note else []
     shown = (
@@ -416,19 +466,19 @@ def alert(
     note: str = "",
     with_who: bool = False,
 ) -> Message:
-    """Return the alert of one fault, for its dates.
+    """Return the alert of one fault: the worst of its dates in full, and the others in a list.
 
-    The worst of them stands for all, and the others are listed.
-
-    `again` is what it is besides, if people were notified of it before. Who changed something is
-    said `with_who` alone.
+    `again` is "reminder" or "changed" where people were notified of it before. The people who
+    changed something are named only `with_who`.
     """
-    worst = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
-    alike = [one for one in verdicts if _impact(one, phase) == _impact(worst, phase)]
+    worst = max(verdicts, key=lambda verdict: (badness(level(verdict)), verdict.game_date))
+    alike = [verdict for verdict in verdicts if _impact(verdict, phase) == _impact(worst, phase)]
     there = f" on {_dates(alike, named=False)}" if len(alike) < len(verdicts) else ""
     how_bad = level(worst)
     about = _dates(verdicts, named=False)
-    harmed = _dates([one for one in verdicts if one.impact is worst.impact], named=False)
+    harmed = _dates(
+        [verdict for verdict in verdicts if verdict.impact is worst.impact], named=False
+    )
     first = next((cause.kind for cause in worst.causes if cause.kind in worst.proven), worst.kind)
     return Message(
         sign=SIGNS[how_bad],
@@ -440,7 +490,7 @@ def alert(
         facts=tuple(_facts(verdicts, worst, phase, now, note, with_who=with_who)),
         actions=_todo(worst, phase, about, harmed),
         command=command.to("explain", worst.game_date, phase=worst.phase),
-        in_hand=command.in_hand(worst.phase, [one.game_date for one in verdicts]),
+        in_hand=command.in_hand(worst.phase, [verdict.game_date for verdict in verdicts]),
         links=command.links(worst.phase, worst.game_date, first),
     )
 
@@ -463,7 +513,7 @@ def _dates(verdicts: Sequence[Verdict], *, named: bool) -> str:
 
 
 def _kind(verdict: Verdict) -> str:
-    """Say what is wrong, and with whom where it is somebody."""
+    """Say what is wrong, and with which processor where it is one."""
     if verdict.kind not in {VerdictKind.INCOMPLETE, VerdictKind.PREMATURE} or not verdict.missing:
         return verdict.kind
     everybody = len(verdict.completed) + len(verdict.missing) + len(verdict.not_yet)
@@ -512,15 +562,16 @@ def _facts(
     if len(verdicts) > 1:
         shown = verdicts[-_LISTED_DATES:]
         listed = [
-            f"{one.game_date} {one.kind}: {_impact(one, phase)}; {one.summary}" for one in shown
+            f"{verdict.game_date} {verdict.kind}: {_impact(verdict, phase)}; {verdict.summary}"
+            for verdict in shown
         ]
-        rest = (
+        more = (
             [f"and {len(verdicts) - _LISTED_DATES} more"] if len(verdicts) > _LISTED_DATES else []
         )
-        yield "Dates", "\n".join([*listed, *rest])
+        yield "Dates", "\n".join([*listed, *more])
     else:
         yield "What", worst.summary
-    since = min((one.since for one in verdicts if one.since is not None), default=None)
+    since = min((verdict.since for verdict in verdicts if verdict.since is not None), default=None)
     if since is not None:
         local = since.astimezone(ZoneInfo(phase.timezone))
         yield (
@@ -529,17 +580,19 @@ def _facts(
         )
     yield "Impact", f"{_impact_text(worst, phase)} {how_the_next_phase_starts(phase)}."
     texts = {
-        "Path": [path_text(one) for one in verdicts],
-        "Cause": [f"{cause.kind} {cause_text(cause)}" for one in verdicts for cause in one.causes],
+        "Path": [path_text(verdict) for verdict in verdicts],
+        "Cause": [
+            f"{cause.kind} {cause_text(cause)}" for verdict in verdicts for cause in verdict.causes
+        ],
         "Beside": [
             standing_text(beside, phase.name, with_who=with_who)
-            for one in verdicts
-            for beside in one.standing
+            for verdict in verdicts
+            for beside in verdict.standing
         ],
-        "Evidence": [note for one in verdicts for note in one.notes],
+        "Evidence": [note for verdict in verdicts for note in verdict.notes],
     }
-    for label, found in texts.items():
-        if shown_once := "\n".join(text for text in dict.fromkeys(found) if text):
+    for label, lines in texts.items():
+        if shown_once := "\n".join(text for text in dict.fromkeys(lines) if text):
             yield label, shown_once
     if note:
         yield "Note", note
@@ -556,9 +609,9 @@ def clipped(text: str, limit: int) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """Cut what is over `limit` characters out of the middle.
+    """Cut what is over `limit` characters out of the middle of a text.
 
-    How an alert begins and ends says most.
+    The beginning and the end of an alert say most.
     """
     if len(text) <= limit:
         return text
@@ -567,11 +620,18 @@ def shortened(text: str, limit: int) -> str:
 
 
 def logs_link(project: str, phase: str, game_date: date) -> str:
-    """Return the address of the date's checkpoints in Logs Explorer, which without times shows the last hour only."""
-    query = f'labels.phase="{phase}" AND labels.game_date="{game_date}" AND jsonPayload.checkpoint:"CHECKPOINT_"'
+    """Return the address of the date's checkpoints in Logs Explorer.
+
+    It has times, because without them Logs Explorer shows the last hour only.
+    """
+    query = (
+        f'labels.phase="{phase}" AND labels.game_date="{game_date}" AND '
+        'jsonPayload.checkpoint:"CHECKPOINT_"'
+    )
     since, until = game_date - timedelta(days=1), game_date + timedelta(days=8)
     times = f"startTime={since}T00:00:00Z;endTime={until}T00:00:00Z"
-    return f"https://console.cloud.google.com/logs/query;query={quote(query, '')};{times}?project={quote(project, '')}"
+    address = "https://console.cloud.google.com/logs/query"
+    return f"{address};query={quote(query, '')};{times}?project={quote(project, '')}"
 
 
 def _impact_text(verdict: Verdict, phase: Phase) -> str:
@@ -590,10 +650,7 @@ def _impact_text(verdict: Verdict, phase: Phase) -> str:
 
 
 def output_text(verdict: Verdict, phase: Phase) -> str:
-    """Say how much the next phase has.
-
-    In games where both queries count them, and where it has nothing.
-    """
+    """Say how much the next phase has, in games where its query counts games, else in rows."""
     if verdict.work is not None and (phase.outcome_counts_games or verdict.output == 0):
         return f"{verdict.output} of {count_text(verdict.work, 'game')}"
     games = f" for {count_text(verdict.work, 'game')}" if verdict.work is not None else ""

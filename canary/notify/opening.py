@@ -13,20 +13,23 @@ from orchestrator_resilience.settings import Settings
 
 
 def open_channels(
-    settings: Settings, own: CanarySettings, phases: Mapping[str, Phase], log: TextIO | None = None
+    settings: Settings,
+    canary_settings: CanarySettings,
+    phases: Mapping[str, Phase],
+    log: TextIO | None = None,
 ) -> Channels:
     """Return the log, by default stdout, and Slack where there is a webhook.
 
-    Raises ConfigurationError for an address that is none.
+    Raises ConfigurationError where the webhook's address is none.
     """
     name = settings.service or DEFAULT_CANARY
     where: dict[str, Any] = {
         "project": settings.project,
-        "page": own.page_url,
-        "runbook": own.runbook_url,
+        "page": canary_settings.page_url,
+        "runbook": canary_settings.runbook_url,
         "canary": name if name != DEFAULT_CANARY else None,
     }
     channels: list[Channel] = [LogChannel(phases, **where, stream=log)]
-    if own.slack_webhook_url:
-        channels.append(SlackChannel(own.slack_webhook_url, phases, **where))
+    if canary_settings.slack_webhook_url:
+        channels.append(SlackChannel(canary_settings.slack_webhook_url, phases, **where))
     return Channels(*channels, canary=name)

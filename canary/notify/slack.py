@@ -1,7 +1,4 @@
-"""Tells people in Slack, through an incoming webhook.
-
-One post a run, however much there is to tell.
-"""
+"""Notifies people in Slack, through an incoming webhook, with one post a run."""
 
 import json
 import re
@@ -13,20 +10,27 @@ from typing import Any
 
 from canary.domain.verdict import count_text
 from canary.notify.channel import Notification, NotifyError, Warned
-from canary.notify.message import LONGEST_HEADLINE, CommandLine, Message, messages, shortened
+from canary.notify.message import (
+    LONGEST_HEADLINE,
+    CommandLine,
+    Message,
+    messages_by_fault,
+    shortened,
+)
 from canary.notify.webhook import Webhook
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.http_calls import Answer, NoAnswer
 from orchestrator_resilience.phase import Phase
 
-# Slack takes 50 blocks of 3,000 characters each, and refuses some 13,000 in all, which it documents
-# nowhere. A fault is four of them, and one says that there are more.
+# Slack takes 50 blocks of 3,000 characters each. It also refuses messages of some 13,000 characters
+# in all, which its documentation does not say. A fault is four blocks; one more counts what is left
+# out.
 _MAXIMUM_FAULTS, _MAXIMUM_TEXT, _MAXIMUM_IN_ALL = 12, 2_800, 10_000
-# The bar beside a fault, by its sign: what is over is green, or grey where nobody looks any more.
+# The bar beside a fault, by its sign: green when it is over, grey when it is watched no longer.
 COLOURS = {"✖": "#b3261e", "▲": "#e8710a", "△": "#f2c744", "✓": "#1e8e3e", "…": "#80868b"}
 _MAXIMUM_FIELDS, _MAXIMUM_FIELD = 10, 600
 _PAUSE_SECONDS = 0.5
-# Slack's answers for an address that is no address any more, whatever is posted to it.
+# Slack's answers for an address that does not exist any more, whatever is posted to it.
 _GONE = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _SLACKS_WORD = re.compile(r"[a-z_]{1,60}\Z")  # as in "no_service", "invalid_blocks"
 
@@ -34,10 +38,10 @@ _SLACKS_WORD = re.compile(r"[a-z_]{1,60}\Z")  # as in "no_service", "invalid_blo
 class SlackChannel:
     """Posts to the webhook at `url`, within `seconds`, retries included.
 
-    `project` is linked to for the logs, `page` and `runbook` are where people reach them, and
-    `canary` is its own name, where it is not the usual one.
+    `project` is the project of the links to the logs, `page` and `runbook` are the addresses at
+    which people reach them, and `canary` is the canary's own name, where it is not the usual one.
 
-    Raises ConfigurationError, which does not show it, for an address that is neither https nor on
+    Raises ConfigurationError, which does not show the address, where it is neither https nor on
     this machine.
     """
 
@@ -64,18 +68,18 @@ class SlackChannel:
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Post one message; raises NotifyError.
 
-        What got no answer may have been posted all the same.
+        A post that got no answer may have been made all the same.
         """
         self._post(message(notifications, self._phases, self._command, now))
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (Slack has the time)
-        """Post a word about the canary itself; raises NotifyError."""
+        """Post a warning about the canary itself; raises NotifyError."""
         self._post(
             {"text": escaped(text, _MAXIMUM_TEXT), "unfurl_links": False, "unfurl_media": False}
         )
 
     def _post(self, body: dict[str, Any]) -> None:
-        """Post until Slack may have taken it, another attempt does not help, or there is no time for one."""
+        """Post until Slack may have taken it, or another attempt cannot help or has no time."""
         deadline = Deadline(self._seconds)
         while (
             failure := self._failure(self._webhook.request(deadline, body), deadline)
@@ -94,12 +98,12 @@ class SlackChannel:
             again_after = None if answer.may_be_posted else _PAUSE_SECONDS
             words = f"Slack could not be reached: {answer.kind}"
             return NotifyError(words, again_after=again_after, may_be_posted=answer.may_be_posted)
-        # the page of somebody between says something else
+        # a proxy's own page says something else
         if answer.status == HTTPStatus.OK and answer.text == "ok":
             return None
-        # Slack's own word for it, unless it is one of the address.
-        known = _SLACKS_WORD.match(answer.text) and not self._webhook.is_quoted_in(answer.text)
-        reason = f"Slack answered {answer.status}" + (f" {answer.text}" if known else "")
+        # Slack's own word for the reason, unless it is part of the secret address.
+        is_word = _SLACKS_WORD.match(answer.text) and not self._webhook.is_quoted_in(answer.text)
+        reason = f"Slack answered {answer.status}" + (f" {answer.text}" if is_word else "")
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             return NotifyError(reason, again_after=max(answer.retry_after, _PAUSE_SECONDS))
         return NotifyError(reason, gone=answer.status in _GONE)
@@ -111,25 +115,25 @@ def message(
     command: CommandLine,
     now: datetime,
 ) -> dict[str, Any]:
-    """Return the webhook's JSON: as many faults as Slack takes, and of the others how many dates there are.
+    """Return the webhook's JSON: as many faults as Slack takes, and a count of the dates left out.
 
-    The text above has the first line of each, and is what a phone shows. Each fault is an
-    attachment, which has a bar of a colour beside it:
+    The text above has the first line of each fault, and is what a phone shows. Each fault is an
+    attachment, which has a coloured bar beside it:
     https://docs.slack.dev/messaging/formatting-message-text#attachments.
     """
     attachments: list[dict[str, Any]] = []
     lines: list[str] = []
-    told = messages(notifications, phases, command, now)
-    for number, (_, content) in enumerate(told):
+    faults = messages_by_fault(notifications, phases, command, now)
+    for number, (_, content) in enumerate(faults):
         header = [{"type": "header", "text": _plain(escaped(content.headline, LONGEST_HEADLINE))}]
         more = {
             "color": COLOURS[content.sign],
-            "blocks": [*(header if len(told) > 1 else []), *_blocks(content)],
+            "blocks": [*(header if len(faults) > 1 else []), *_blocks(content)],
         }
         size = len(json.dumps([*attachments, more], ensure_ascii=False))
         if attachments and (len(attachments) == _MAXIMUM_FAULTS or size > _MAXIMUM_IN_ALL):
-            rest = sum(len(group) for group, _ in told[number:])
-            lines.append(f"and {count_text(rest, 'more date')}: {command.to('status')}")
+            left_out = sum(len(group) for group, _ in faults[number:])
+            lines.append(f"and {count_text(left_out, 'more date')}: {command.to('status')}")
             attachments.append({"blocks": [{"type": "context", "elements": [_mrkdwn(lines[-1])]}]})
             break
         attachments.append(more)
@@ -143,9 +147,9 @@ def message(
 
 
 def _blocks(content: Message) -> list[dict[str, Any]]:
-    """Return one fault as people know such messages: what to do, fields, commands, and links.
+    """Return one fault as Slack's blocks: what to do, fields, commands, and links.
 
-    With a header no more than five, of which an attachment shows all.
+    With its header they are five at the most, because an attachment shows only five at once.
     """
     now, later = content.actions[:1], content.actions[1:]
     first = [f"*Do now:* {escaped(action, _MAXIMUM_FIELD)}" for action in now]
@@ -173,9 +177,9 @@ def _blocks(content: Message) -> list[dict[str, Any]]:
 
 
 def escaped(text: str, limit: int) -> str:
-    """Return `text` so that Slack shows it as it is: no link, mention or end of a code block.
+    """Return `text`, cut at `limit`, so that Slack shows it as it is.
 
-    Cut at `limit`.
+    It makes no link, mention or end of a code block of it.
     """
     text = (
         text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("```", "'''")
@@ -189,5 +193,5 @@ def _plain(text: str) -> dict[str, Any]:
 
 
 def _mrkdwn(text: str) -> dict[str, Any]:
-    # else Slack looks for names and addresses in it
+    # without `verbatim` Slack looks for names and addresses in it
     return {"type": "mrkdwn", "text": text, "verbatim": True}

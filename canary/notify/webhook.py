@@ -1,4 +1,4 @@
-"""An address to post to that is a secret, because whoever has it can post there.
+"""An address to post to that is a secret, because anyone who has it can post there.
 
 It is in no error, log or repr.
 """
@@ -17,10 +17,11 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class Webhook:
-    """The address `url`; ConfigurationError, which names `variable` and shows no address, for what is none.
+    """The secret address `url`.
 
-    `fingerprint` is a few digits of a hash: enough to tell that it is another address, and too few
-    to check a guess.
+    `fingerprint` is a few digits of a hash: enough to see that it is another address, and too few
+    to check a guess. Raises ConfigurationError where `url` is no address: it names `variable` and
+    does not show the address.
     """
 
     def __init__(self, variable: str, url: str) -> None:
@@ -33,7 +34,7 @@ class Webhook:
         self.fingerprint = hashlib.sha256(self._url.encode()).hexdigest()[:8]
 
     def is_quoted_in(self, text: str) -> bool:
-        """Whether `text`, in lower case, is part of the address, or has a word of its path in it."""
+        """Whether `text` (lower case) is part of the address, or has a word of its path in it."""
         _, _, path = self._url.lower().partition("://")[2].partition("/")
         return text in self._url.lower() or any(
             word in text for word in re.findall(r"[a-z]{4,}", path)
@@ -42,7 +43,7 @@ class Webhook:
     def request(
         self, deadline: Deadline, body: Mapping[str, Any] | None = None
     ) -> Answer | NoAnswer:
-        """Post `body` as JSON, or get the page where there is none, until `deadline` at the latest."""
+        """Post `body` as JSON, or get the page where it is None, by `deadline` at the latest."""
         return call(self._url, deadline, body)
 
 
@@ -55,5 +56,5 @@ def _is_address(url: str) -> bool:
         return (
             safe and printable and bool(parts.hostname) and len(parts.path) > 1 and parts.port != 0
         )
-    except ValueError:  # a port or an address in brackets that is none
+    except ValueError:  # an impossible port, or an impossible address in brackets
         return False

@@ -1,4 +1,4 @@
-"""The page that people look at.
+"""The page that people look at: one HTML document, made of values.
 
-Values in, one HTML document out, with nothing from outside and no script.
+It loads nothing from outside and has no script.
 """

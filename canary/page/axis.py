@@ -8,12 +8,12 @@ import msgspec
 
 from canary.domain.verdict import duration_text
 
-# Marks that are nearer to each other than this, in percent, lie on each other on a phone.
+# Marks that are nearer to each other than this, in percent, cover each other on a phone.
 _TOO_NEAR = 1.5
-# Labels stand 100 px apart where a lane is 650 px wide; on a phone every other is shown.
+# Labels are 100 px apart where a lane is 650 px wide; a phone shows every other one.
 _LABEL_EVERY = 15.5
-# What lasts longer without anything happening is folded, to a width of so many minutes; a few
-# seconds are seen as well.
+# A longer time in which nothing happened is folded to a width of so many minutes; a shorter one has
+# at least the least width, so that a few seconds can be seen.
 IDLE, _FOLDED_MINUTES, _LEAST_MINUTES = timedelta(minutes=45), 6.0, 1.5
 
 
@@ -26,7 +26,7 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A stretch of a lane, and what is said of it."""
+    """A stretch of a lane, and its text."""
 
     x: float
     width: float
@@ -34,9 +34,9 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Something that happened: `kind` is ok, failed or unknown.
+    """Something that happened, or `count` such things at about the same time.
 
-    `count` is how many marks it stands for.
+    `kind` is ok, failed or unknown.
     """
 
     x: float
@@ -46,9 +46,10 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Axis(msgspec.Struct, frozen=True):
-    """A stretch of time as the clocks of `zone` show it, from `start` to `end`, which have no zone of their own.
+    """A stretch of time from `start` to `end`, as the clocks of `zone` show it.
 
-    So the hours of a day stand where they always stand, also where the clocks are changed.
+    `start` and `end` have no zone of their own. So the hours of a day are always at the same place,
+    also where the clocks are changed.
     """
 
     start: datetime
@@ -56,7 +57,7 @@ class Axis(msgspec.Struct, frozen=True):
     zone: tzinfo
 
     def x(self, at: datetime) -> float:
-        """Return the position of a moment (aware); what lies outside stands at the edge."""
+        """Return the position of a moment (aware); a moment outside is at the edge."""
         share = (self._shown(at) - self.start) / (self.end - self.start)
         return round(100 * min(1.0, max(0.0, share)), 2)
 
@@ -64,9 +65,9 @@ class Axis(msgspec.Struct, frozen=True):
         """Whether a moment is within it."""
         return self.start <= self._shown(at) <= self.end
 
-    def ticks(self, every: timedelta) -> tuple[Tick, ...]:
+    def ticks(self, interval: timedelta) -> tuple[Tick, ...]:
         """Return a label for each step from the start on."""
-        steps = [number * every for number in range(int((self.end - self.start) / every) + 1)]
+        steps = [number * interval for number in range(int((self.end - self.start) / interval) + 1)]
         return tuple(
             _tick(
                 100 * step / (self.end - self.start), (self.start + step).replace(tzinfo=self.zone)
@@ -79,7 +80,7 @@ class Axis(msgspec.Struct, frozen=True):
 
 
 class FoldedAxis:
-    """The time from the first to the last of some moments, in which long stretches without one are folded."""
+    """The time from the first to the last of some moments, with long gaps between them folded."""
 
     def __init__(self, moments: Iterable[datetime], zone: tzinfo) -> None:
         self._zone, ordered = zone, sorted(set(moments))
@@ -90,7 +91,8 @@ class FoldedAxis:
         ]
         scale = 96 / (sum(widths) or 1)
         places = accumulate((width * scale for width in widths), initial=2.0)
-        self._moments = [*zip(ordered, places, strict=False)]  # without a moment there is no place
+        # `places` has one even where there is no moment
+        self._moments = [*zip(ordered, places, strict=False)]
 
     def x(self, at: datetime) -> float:
         """Return the position of a moment: between its neighbours, or at the edge."""
@@ -128,18 +130,18 @@ def span(x: Callable[[datetime], float], start: datetime, end: datetime) -> Span
     return Span(left, round(max(0.0, x(end) - left), 2))
 
 
-def merged(marks: Iterable[Mark]) -> tuple[Mark, ...]:
-    """Merge marks that would lie on each other; what is not known shows first, then the worst."""
-    found: list[list[Mark]] = []
+def merged_marks(marks: Iterable[Mark]) -> tuple[Mark, ...]:
+    """Merge marks that would cover each other; unknown shows first, then failed, then ok."""
+    groups: list[list[Mark]] = []
     for mark in sorted(marks, key=lambda mark: mark.x):
-        if found and mark.x - found[-1][0].x < _TOO_NEAR:
-            found[-1].append(mark)
+        if groups and mark.x - groups[-1][0].x < _TOO_NEAR:
+            groups[-1].append(mark)
         else:
-            found.append([mark])
-    return tuple(_one(group) for group in found)
+            groups.append([mark])
+    return tuple(_combined(group) for group in groups)
 
 
-def _one(group: Sequence[Mark]) -> Mark:
+def _combined(group: Sequence[Mark]) -> Mark:
     kind = min((mark.kind for mark in group), key=("unknown", "failed", "ok").index)
     x = round(sum(mark.x for mark in group) / len(group), 2)
     return Mark(x, kind, "; ".join(mark.text for mark in group), len(group))

@@ -15,22 +15,22 @@ from canary.domain.incident import Incident, NotificationKind
 from canary.domain.remembered import Runs
 from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, count_text, duration_text
 from canary.notify.message import CommandLine, Message, alert, by_fault, output_text
-from canary.page.axis import Axis, Mark, Span, Tick, merged, span
+from canary.page.axis import Axis, Mark, Span, Tick, merged_marks, span
 from canary.page.clock import both
-from canary.page.remembered import Remembered, Told
+from canary.page.remembered import IncidentHistory, Remembered
 from canary.run import Overview, Report
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
 
 BOARD_DATES, MONTH_DATES = 14, 30
-# Of more phases than these, a page shows the lanes of problems only, and those of so many phases,
-# the worst first.
+# A page of more phases than these shows only the lanes of problems, of so many phases, the worst
+# first.
 MOST_WHOLE = 5
 _NOON, _STEP = time(12), timedelta(hours=6)
 # After the deadline the axis goes on for a while, so that what is late can be seen.
 _AFTER_THE_DEADLINE = timedelta(hours=3)
 
-Link = Callable[[str, date], str | None]
+DateLink = Callable[[str, date], str | None]
 
 
 class Badge(msgspec.Struct, frozen=True):
@@ -41,9 +41,9 @@ class Badge(msgspec.Struct, frozen=True):
 
 
 class FaultDate(msgspec.Struct, frozen=True, kw_only=True):
-    """One date of an open problem.
+    """One date of an open problem: its page, its badge, and the `history` of its open incident.
 
-    Where it leads, how it stands, and what was `told` of it, None where of nothing.
+    `history` is None where there is no open incident.
     """
 
     date: date
@@ -51,13 +51,14 @@ class FaultDate(msgspec.Struct, frozen=True, kw_only=True):
     badge: Badge
     games: Badge
     silenced: bool
-    told: Told | None
+    history: IncidentHistory | None
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """An open problem: its message, how bad it is, and its dates, of `phase`.
+class FaultCard(msgspec.Struct, frozen=True, kw_only=True):
+    """An open problem of a `phase`: its message, how bad it is, and its dates.
 
-    `tone` is that of its worst date. `unseen` where it is a source that could not be read.
+    `tone` is that of its worst date. `unseen` is true where the problem is a source that could not
+    be read.
     """
 
     phase: Phase
@@ -69,20 +70,20 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
-    """One date: `said` tells in words what the picture shows; positions are percent of its width.
+    """One date: `words` say what the picture shows; positions are percent of its width.
 
-    `known` reaches from the first completion to the last, `pending` from there to where the flag or
-    `now` is.
+    `arrivals` is from the first completion to the last, `pending` from the last to the flag, or to
+    `now` where it is unset.
     """
 
     date: date
     href: str | None
     badge: Badge
     games: Badge
-    said: str
+    words: str
     silenced: bool
     marks: tuple[Mark, ...] = ()
-    known: Span | None = None
+    arrivals: Span | None = None
     pending: Span | None = None
     grace: Span | None = None
     complete: float | None = None
@@ -92,10 +93,10 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PastIncident(msgspec.Struct, frozen=True, kw_only=True):
-    """An incident of the month: how long until it was seen (`detected`), and how long it `lasted`.
+    """An incident of the month: how long until it was `detected`, and how long it `lasted`.
 
-    One that nobody looks at any more, though it may go on, has `expired_at` (UTC) instead. `told`
-    is who heard of it.
+    An incident that is watched no longer, though it may go on, has `expired_at` (UTC) instead.
+    `history` says who was notified of it.
     """
 
     date: date
@@ -103,18 +104,17 @@ class PastIncident(msgspec.Struct, frozen=True, kw_only=True):
     badge: Badge
     why: str
     opened: datetime
-    told: Told
+    history: IncidentHistory
     detected: timedelta | None
     lasted: timedelta | None
     expired_at: datetime | None = None
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
-    """The last 30 dates: one badge a date, the incidents, and what they come to.
+    """The last 30 dates: a badge for each, the incidents, and the figures.
 
-    None where nothing can be said.
-
-    `unseen` dates could not be judged; `blind` is the time in which the canary did not see.
+    A figure is None where it cannot be computed. `unseen` is how many dates could not be judged;
+    `blind` is the time in which the canary did not see.
     """
 
     days: tuple[tuple[date, Badge], ...]
@@ -126,7 +126,7 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
     blind: timedelta
 
     @property
-    def said(self) -> str:
+    def words(self) -> str:
         """The dates in words: how many are in which state."""
         counts = Counter(state.word.partition(",")[0] for _, state in self.days)
         return ", ".join(f"{count} {word}" for word, count in counts.items())
@@ -135,9 +135,9 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
 class PhaseBoard(msgspec.Struct, frozen=True, kw_only=True):
     """The dates of one phase, the newest first, and its month.
 
-    `state` is that of its worst date that needs somebody; where none does, of the newest whose flag
-    was set, if any was. `needs` says how many need somebody, or are silenced. Of a phase that is
-    shown whole elsewhere, at `href`, the lanes are those of its problems alone.
+    `state` is that of the worst date that needs somebody; where none does, that of the newest date
+    whose flag was set. `needs` says how many dates need somebody, or are silenced. Where the whole
+    phase is shown on another page, at `href`, the lanes are those of its problems alone.
     """
 
     phase: Phase
@@ -153,17 +153,17 @@ class PhaseBoard(msgspec.Struct, frozen=True, kw_only=True):
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """The whole page of a `report`.
 
-    `state` is what to read first; `unreadable` are the incidents and silences, where they did not
-    answer. `away` is for how long the canary has not run although it should have. Times of no phase
-    are shown in the zone of the first. `only` is the name of the phase where the page is of one of
-    several.
+    `state` is what to read first; `unreadable` is why the incidents and silences could not be read.
+    `away` is for how long the canary has not run although it should have. Times that are of no
+    phase are shown in the zone of the first phase. `only` is the name of the phase where the page
+    shows one of several.
     """
 
     report: Report
     timezone: str
     state: Badge
     away: timedelta | None
-    faults: tuple[Fault, ...]
+    faults: tuple[FaultCard, ...]
     phases: tuple[PhaseBoard, ...]
     unreadable: Unreadable | None
     runs: Runs
@@ -172,46 +172,47 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def board(
-    found: Overview,
+    overview: Overview,
     phases: Mapping[str, Phase],
     ran_at: datetime | None,
     command: CommandLine,
-    link: Link,
+    link: DateLink,
     *,
     dates: int = BOARD_DATES,
-    whole: Callable[[str], str] | None = None,
+    page_of_phase: Callable[[str], str] | None = None,
 ) -> Board:
     """Put together what is shown of an overview, the newest `dates` of it as lanes.
 
-    `ran_at` is when the canary last ran, where the caller knows and it does not remember it itself;
-    `link` says where a date leads, None where nowhere. `whole` says where a phase is shown whole,
-    so that many are not.
+    `ran_at` is when the canary last ran, for where it does not remember it itself. `link` returns
+    the address of a date's page, None where it has none. `page_of_phase` returns the address of a
+    page of one phase alone; with it, of many phases only the problems are shown.
     """
-    report = found.report
-    remembered = Remembered(found.remembered, found.canary, report.now, ran_at)
+    report = overview.report
+    remembered = Remembered(overview.remembered, overview.canary, report.now, ran_at)
     newest = {name: phase.recent_dates(report.now, dates) for name, phase in phases.items()}
     recent = [verdict for verdict in report.verdicts if verdict.game_date in newest[verdict.phase]]
     groups = by_fault([verdict for verdict in recent if not verdict.kind.is_quiet])
     faults = [
-        _fault(group, found, phases[group[0].phase], command, link, remembered=remembered)
+        _fault(group, overview, phases[group[0].phase], command, link, remembered=remembered)
         for group in groups
     ]
     loud = [
         badge(verdict).tone
         for group in groups
         for verdict in group
-        if not _is_silenced(found, verdict)
+        if not _is_silenced(overview, verdict)
     ]
     is_empty = (
-        not any(facts is None or _has_anything(facts) for facts in found.facts)
+        not any(facts is None or _has_anything(facts) for facts in overview.facts)
         and not remembered.unreadable
     )
     state = _state(sorted(loud, key=_TONES.index), is_empty=is_empty, silenced=bool(faults))
-    boards = [_phase_board(found, phase, link, dates, remembered) for phase in phases.values()]
-    if whole is not None and len(phases) > MOST_WHOLE:
+    boards = [_phase_board(overview, phase, link, dates, remembered) for phase in phases.values()]
+    if page_of_phase is not None and len(phases) > MOST_WHOLE:
         worst = sorted(boards, key=lambda shown: _TONES.index(shown.state.tone))[:MOST_WHOLE]
         boards = [
-            _in_short(shown, whole(shown.phase.name), has_lanes=shown in worst) for shown in boards
+            _in_short(shown, page_of_phase(shown.phase.name), has_lanes=shown in worst)
+            for shown in boards
         ]
     return Board(
         report=report,
@@ -228,7 +229,7 @@ def board(
 
 
 def badge(verdict: Verdict) -> Badge:
-    """Return a verdict as a word and a colour; harm is another colour than none."""
+    """Return a verdict as a word and a colour; a problem without harm has its own colour."""
     match verdict.kind:
         case VerdictKind.TRIGGERED:
             return Badge(verdict.kind, "good")
@@ -247,44 +248,44 @@ _OF_LEVEL = {Level.CRITICAL: "bad", Level.ERROR: "bad", Level.WARNING: "warn"}
 
 def _fault(
     group: Sequence[Verdict],
-    found: Overview,
+    overview: Overview,
     phase: Phase,
     command: CommandLine,
-    link: Link,
+    link: DateLink,
     *,
     remembered: Remembered,
-) -> Fault:
-    dates = tuple(_fault_date(verdict, found, phase, link, remembered) for verdict in group)
-    return Fault(
+) -> FaultCard:
+    dates = tuple(_fault_date(verdict, overview, phase, link, remembered) for verdict in group)
+    return FaultCard(
         phase=phase,
-        message=alert(group, phase, command, found.report.now),
-        tone=min((one.badge.tone for one in dates), key=_TONES.index),
+        message=alert(group, phase, command, overview.report.now),
+        tone=min((fault_date.badge.tone for fault_date in dates), key=_TONES.index),
         unseen=group[0].unreadable,
         dates=dates,
-        silenced=all(one.silenced for one in dates),
+        silenced=all(fault_date.silenced for fault_date in dates),
     )
 
 
 def _fault_date(
-    verdict: Verdict, found: Overview, phase: Phase, link: Link, remembered: Remembered
+    verdict: Verdict, overview: Overview, phase: Phase, link: DateLink, remembered: Remembered
 ) -> FaultDate:
-    told = remembered.told(phase.name, verdict.game_date)
+    histories = remembered.histories(phase.name, verdict.game_date)
     return FaultDate(
         date=verdict.game_date,
         href=link(phase.name, verdict.game_date),
         badge=badge(verdict),
         games=_games(verdict, phase),
-        silenced=_is_silenced(found, verdict),
-        told=told[-1] if told and told[-1].over_at is None else None,
+        silenced=_is_silenced(overview, verdict),
+        history=histories[-1] if histories and histories[-1].over_at is None else None,
     )
 
 
-def _is_silenced(found: Overview, verdict: Verdict) -> bool:
-    return any(silence.covers(verdict, found.report.now) for silence in found.report.silences)
+def _is_silenced(overview: Overview, verdict: Verdict) -> bool:
+    return any(silence.covers(verdict, overview.report.now) for silence in overview.report.silences)
 
 
 def _state(tones: Sequence[str], *, is_empty: bool, silenced: bool) -> Badge:
-    """Say what to read first; `tones` are those of the dates that need somebody, the worst first."""
+    """Say what to read first; `tones` are of the dates that need somebody, the worst first."""
     if is_empty:
         return Badge("Nothing has arrived yet", "quiet")
     if not tones:
@@ -297,16 +298,16 @@ def _state(tones: Sequence[str], *, is_empty: bool, silenced: bool) -> Badge:
     dates = count_text(count, "date")
     if tones[0] == "warn":
         return Badge(f"{dates} can wait for the day", "warn")
-    said = (
+    headline = (
         f"Could not tell about {dates}"
         if tones[0] == "unknown"
         else f"{dates} need{'s' * (count == 1)} somebody"
     )
-    return Badge(said + (f", {waiting} can wait" if waiting else ""), tones[0])
+    return Badge(headline + (f", {waiting} can wait" if waiting else ""), tones[0])
 
 
 def _unwatched(away: timedelta, state: Badge) -> Badge:
-    """Say first that nobody is watching, whatever is found just now, and then what needs somebody besides."""
+    """Say first that nobody is watching, and then what needs somebody."""
     also = (
         f"; {state.word[0].lower()}{state.word[1:]}"
         if state.tone in {"bad", "unknown", "warn"}
@@ -329,41 +330,46 @@ def _has_anything(facts: Facts) -> bool:
 
 
 def _phase_board(
-    found: Overview, phase: Phase, link: Link, dates: int, remembered: Remembered
+    overview: Overview, phase: Phase, link: DateLink, dates: int, remembered: Remembered
 ) -> PhaseBoard:
-    own = [
+    judged = [
         (v, f)
-        for v, f in zip(found.report.verdicts, found.facts, strict=True)
+        for v, f in zip(overview.report.verdicts, overview.facts, strict=True)
         if v.phase == phase.name
     ]
-    newest = own[-dates:]
-    lanes = tuple(_lane(verdict, facts, found, phase, link) for verdict, facts in reversed(newest))
+    newest = judged[-dates:]
+    lanes = tuple(
+        _lane(verdict, facts, overview, phase, link) for verdict, facts in reversed(newest)
+    )
     loud = [lane for lane in lanes if lane.badge.tone in _LOUD]
     silenced = f"{len(loud)} silenced" if loud else ""
     need = [lane.badge for lane in loud if not lane.silenced]
     calm = [lane.badge for lane in lanes if lane.badge.tone == "good"] or [lanes[0].badge]
     return PhaseBoard(
         phase=phase,
-        zone=found.report.now.astimezone(ZoneInfo(phase.timezone)).tzname() or phase.timezone,
+        zone=overview.report.now.astimezone(ZoneInfo(phase.timezone)).tzname() or phase.timezone,
         ticks=_axis(phase, newest[-1][0].game_date).ticks(_STEP) if newest else (),
         state=min(need or calm[:1], key=lambda state: _TONES.index(state.tone)),
         needs=f"{len(need)} of {len(lanes)} dates" if need else silenced,
         lanes=lanes,
-        month=_month(own, found.report.now, phase, link, remembered),
+        month=_month(judged, overview.report.now, phase, link, remembered),
     )
 
 
 def _in_short(shown: PhaseBoard, href: str, *, has_lanes: bool) -> PhaseBoard:
-    """Keep the lanes of problems, if any.
+    """Keep the lanes of problems, if the phase `has_lanes` at all.
 
-    Where nothing could be read, there is nothing to be seen.
+    Of a date that could not be read there is nothing to see.
     """
     lanes = tuple(lane for lane in shown.lanes if has_lanes and lane.badge.tone in {"bad", "warn"})
     return replace(shown, lanes=lanes, href=href)
 
 
 def _axis(phase: Phase, day: date) -> Axis:
-    """Return the axis of a date: from its noon, or midnight where it is late by then, to some time after."""
+    """Return the axis of a date: from its noon, or its midnight, to some time after the deadline.
+
+    It begins at midnight where the deadline is too soon after noon.
+    """
     zone = ZoneInfo(phase.timezone)
     end = phase.deadline(day).astimezone(zone).replace(tzinfo=None) + _AFTER_THE_DEADLINE
     noon = datetime.combine(day, _NOON)
@@ -371,16 +377,18 @@ def _axis(phase: Phase, day: date) -> Axis:
     return Axis(start, start + -(-(end - start) // _STEP) * _STEP, zone)
 
 
-def _lane(verdict: Verdict, facts: Facts | None, found: Overview, phase: Phase, link: Link) -> Lane:
-    day, now = verdict.game_date, found.report.now
+def _lane(
+    verdict: Verdict, facts: Facts | None, overview: Overview, phase: Phase, link: DateLink
+) -> Lane:
+    day, now = verdict.game_date, overview.report.now
     axis = _axis(phase, day)
     lane = Lane(
         date=day,
         href=link(phase.name, day),
         badge=badge(verdict),
         games=_games(verdict, phase),
-        said=_said(verdict, phase),
-        silenced=_is_silenced(found, verdict),
+        words=_in_words(verdict, phase),
+        silenced=_is_silenced(overview, verdict),
         deadline=axis.x(phase.deadline(day)),
         now=axis.x(now) if axis.holds(now) else None,
     )
@@ -408,8 +416,8 @@ def _drawn(lane: Lane, verdict: Verdict, facts: Facts, axis: Axis) -> Lane:
     )
     return replace(
         lane,
-        marks=merged(completions(facts, axis.x)),
-        known=span(axis.x, first, last) if first and last else None,
+        marks=merged_marks(completions(facts, axis.x)),
+        arrivals=span(axis.x, first, last) if first and last else None,
         pending=pending,
         grace=grace,
         complete=axis.x(facts.complete_at) if is_complete else None,
@@ -418,7 +426,7 @@ def _drawn(lane: Lane, verdict: Verdict, facts: Facts, axis: Axis) -> Lane:
 
 
 def completions(facts: Facts, x: Callable[[datetime], float]) -> Iterator[Mark]:
-    """Yield a mark for each completion, for each failure, and for each completion whose time nobody wrote down."""
+    """Yield a mark for each completion and each failure; unknown where its time is not known."""
     zone = ZoneInfo(facts.phase.timezone)
     for processor, at in facts.completed_at.items():
         if at is None:
@@ -436,15 +444,12 @@ def completions(facts: Facts, x: Callable[[datetime], float]) -> Iterator[Mark]:
 
 
 def _timeless(facts: Facts) -> datetime:
-    """Return where something stands whose time nobody wrote down.
-
-    By the deadline, and never in the future.
-    """
+    """Return where to draw what has no time: at the deadline, or now where that is earlier."""
     return min(facts.deadline, facts.now)
 
 
 def _flag(facts: Facts, axis: Axis, *, is_complete: bool) -> Mark | None:
-    """Return the flag where it was set, or where it is absent although all have completed."""
+    """Return a mark where the flag was set, or where it is unset although all have completed."""
     trigger = facts.progress.trigger
     if trigger is None:
         return Mark(axis.x(facts.now), "failed", "the flag is unset") if is_complete else None
@@ -470,41 +475,44 @@ def _games(verdict: Verdict, phase: Phase) -> Badge:
     return Badge(output_text(verdict, phase), tone)
 
 
-def _said(verdict: Verdict, phase: Phase) -> str:
+def _in_words(verdict: Verdict, phase: Phase) -> str:
     flag = {
         True: "the flag is set",
         False: "the flag is unset",
         None: "the flag could not be read",
     }[verdict.triggered]
     everybody = len(verdict.completed) + len(verdict.missing) + len(verdict.not_yet)
-    done = f"{len(verdict.completed)} of {everybody} complete, " if everybody else ""
-    return f"{verdict.game_date}: {verdict.kind}; {done}{flag}; {phase.next_phase}: {_games(verdict, phase).word}"
+    complete = f"{len(verdict.completed)} of {everybody} complete, " if everybody else ""
+    return (
+        f"{verdict.game_date}: {verdict.kind}; {complete}{flag}; {phase.next_phase}: "
+        f"{_games(verdict, phase).word}"
+    )
 
 
 # The month
 
 
 def _month(
-    own: Sequence[tuple[Verdict, Facts | None]],
+    judged: Sequence[tuple[Verdict, Facts | None]],
     now: datetime,
     phase: Phase,
-    link: Link,
+    link: DateLink,
     remembered: Remembered,
 ) -> Month:
     past = [
-        _past(verdict.game_date, told, facts, link(phase.name, verdict.game_date))
-        for verdict, facts in own
-        for told in remembered.told(phase.name, verdict.game_date)
+        _past(verdict.game_date, history, facts, link(phase.name, verdict.game_date))
+        for verdict, facts in judged
+        for history in remembered.histories(phase.name, verdict.game_date)
     ]
-    broken = {one.date: one for one in past}
+    broken = {incident.date: incident for incident in past}
     return Month(
-        days=tuple((v.game_date, _day(v, broken.get(v.game_date))) for v, _ in own),
+        days=tuple((v.game_date, _day(v, broken.get(v.game_date))) for v, _ in judged),
         incidents=tuple(reversed(past)),
         detected=_median(incident.detected for incident in past),
         recovered=_median(incident.lasted for incident in past),
-        without_work=sum(verdict.kind is VerdictKind.IDLE for verdict, _ in own),
-        unseen=sum(verdict.kind is VerdictKind.UNKNOWN for verdict, _ in own),
-        blind=remembered.runs.unseen_since(now - timedelta(days=len(own))),
+        without_work=sum(verdict.kind is VerdictKind.IDLE for verdict, _ in judged),
+        unseen=sum(verdict.kind is VerdictKind.UNKNOWN for verdict, _ in judged),
+        blind=remembered.runs.unseen_since(now - timedelta(days=len(judged))),
     )
 
 
@@ -514,8 +522,10 @@ def _median(durations: Iterable[timedelta | None]) -> timedelta | None:
     return timedelta(seconds=median(seconds)) if seconds else None
 
 
-def _past(day: date, told: Told, facts: Facts | None, href: str | None) -> PastIncident:
-    incident, over = told.incident, told.over_at
+def _past(
+    day: date, history: IncidentHistory, facts: Facts | None, href: str | None
+) -> PastIncident:
+    incident, over = history.incident, history.over_at
     is_expired = incident.expired or incident.ended is NotificationKind.EXPIRED
     begun = _begun(incident, facts)
     return PastIncident(
@@ -526,7 +536,7 @@ def _past(day: date, told: Told, facts: Facts | None, href: str | None) -> PastI
         ),
         why=", ".join(sorted(incident.causes)) or "not known",
         opened=incident.opened_at,
-        told=told,
+        history=history,
         detected=incident.opened_at - begun if begun and begun <= incident.opened_at else None,
         lasted=over - incident.opened_at if over and not is_expired else None,
         expired_at=over if is_expired else None,
@@ -545,7 +555,7 @@ def _begun(incident: Incident, facts: Facts | None) -> datetime | None:
 
 
 def _day(verdict: Verdict, incident: PastIncident | None) -> Badge:
-    """Return how a date went: what is over is shown as well, and what nobody could see is neither good nor bad."""
+    """Return the badge of a date in the month: its verdict, or the incident that is over."""
     if incident is None or not verdict.kind.is_quiet:
         return badge(verdict)
     lasted = f", {duration_text(incident.lasted)}" if incident.lasted is not None else ""

@@ -1,4 +1,4 @@
-"""Times as people read them: Z, which logs and commands speak, and beside it the clocks of the phase's time zone."""
+"""Times as people read them: Z, as in logs and commands, and beside it the phase's local time."""
 
 import re
 from datetime import UTC, date, datetime, tzinfo
@@ -12,7 +12,7 @@ _TIME = re.compile(
 def both(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
     """Say a moment (aware) as "2026-02-12 03:04Z (02-11 22:04 EST)".
 
-    The local date only where it is another one.
+    The local date is left out where it is the same.
     """
     utc = at.astimezone(UTC)
     return with_local(
@@ -23,20 +23,20 @@ def both(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
 def with_local(text: str, zone: tzinfo, day: date) -> str:
     """Put the local time beside each time of a text that has none yet.
 
-    One without a date is of `day`.
+    A time without a date is of `day`.
     """
 
-    def local(found: re.Match[str]) -> str:
-        written, start, end = found.groups()
+    def local(match: re.Match[str]) -> str:
+        written, start, end = match.groups()
         try:
             times = [_local(written or str(day), clock, zone) for clock in (start, end) if clock]
-        except (ValueError, OverflowError):  # what somebody wrote that only looks like a time
-            return found[0]
+        except (ValueError, OverflowError):  # it only looks like a time
+            return match[0]
         clocks = " to ".join(
             f"{at:%H:%M:%S}" if len(end) > len("00:00") else f"{at:%H:%M}" for at in times
         )
-        other = f"{times[0]:%m-%d} " if written and str(times[0].date()) != written else ""
-        return f"{found[0]} ({other}{clocks} {times[-1]:%Z})"
+        local_date = f"{times[0]:%m-%d} " if written and str(times[0].date()) != written else ""
+        return f"{match[0]} ({local_date}{clocks} {times[-1]:%Z})"
 
     return _TIME.sub(local, text)
 

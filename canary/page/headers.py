@@ -1,6 +1,6 @@
-"""What every answer says to a browser.
+"""The headers of every answer: a browser may load nothing but the page's own style.
 
-Nothing may be loaded, run, framed or sent, but the page's own style.
+Nor may it run, frame or send anything.
 """
 
 import base64
@@ -9,7 +9,10 @@ from importlib import resources
 
 STYLE = (resources.files("canary.page") / "page.css").read_text("utf-8")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; form-action 'none'"
+POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
     "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'",

@@ -14,10 +14,10 @@ from canary.domain.stages import State, Step
 from canary.domain.timeline import Timeline, by_delivery, delivery_text
 from canary.domain.verdict import Verdict, duration_text, names
 from canary.notify.message import CommandLine, Message, alert
-from canary.page.axis import IDLE, FoldedAxis, Mark, Span, merged, span
+from canary.page.axis import IDLE, FoldedAxis, Mark, Span, merged_marks, span
 from canary.page.board import Badge, badge
 from canary.page.clock import both
-from canary.page.remembered import Remembered, Told
+from canary.page.remembered import IncidentHistory, Remembered
 from orchestrator_resilience.phase import Phase
 
 
@@ -32,11 +32,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the timeline at a time, where one was noted.
+    """A line of the timeline; `at` is None where nobody noted the time.
 
-    `still_to_come` where that is later than now.
-
-    `idle` says how long nothing had happened before, where that was long.
+    `still_to_come` is true where that is later than now. `idle` says for how long nothing had
+    happened before, and is empty where that was short.
     """
 
     at: datetime | None
@@ -48,16 +47,17 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PathRow(msgspec.Struct, frozen=True):
-    """How far somebody came: of each stage its name, a badge, and the same in words with who says so."""
+    """How far a processor came: for each stage its name, a badge, and a text with its source."""
 
     who: str
     cells: tuple[tuple[str, Badge, str], ...]
 
 
 class OneDate(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole page of a date; it has no `message` where nobody is needed, and no `picture` of odd evidence.
+    """The whole page of a date.
 
-    `told` is what was sent of each of its incidents, and `remembered` the rest of what the canary
+    It has no `message` where nobody is needed, and no `picture` where the evidence was too odd.
+    `histories` are what was sent of each of its incidents, and `remembered` is all that the canary
     remembers.
     """
 
@@ -70,7 +70,7 @@ class OneDate(msgspec.Struct, frozen=True, kw_only=True):
     path: tuple[PathRow, ...]
     moments: tuple[Moment, ...]
     remembered: Remembered
-    told: tuple[Told, ...]
+    histories: tuple[IncidentHistory, ...]
     forgotten: int
     zone: str
     json: str
@@ -87,7 +87,7 @@ def one_date(
 ) -> OneDate:
     """Put together what is shown of a date.
 
-    Without `facts`, which were too odd, there is no picture.
+    `facts` is None where the evidence was too odd; the page then has no picture.
     """
     verdict, zone = timeline.verdict, ZoneInfo(phase.timezone)
     command = replace(command, page=None)  # the page does not lead to itself
@@ -103,7 +103,7 @@ def one_date(
         path=tuple(path_rows(verdict)),
         moments=tuple(_moments(timeline, now)),
         remembered=remembered,
-        told=remembered.told(phase.name, verdict.game_date),
+        histories=remembered.histories(phase.name, verdict.game_date),
         forgotten=remembered.of(phase.name, verdict.game_date).forgotten,
         zone=now.astimezone(zone).tzname() or phase.timezone,
         json=json.dumps(msgspec.to_builtins(timeline), indent=1, ensure_ascii=False),
@@ -111,9 +111,9 @@ def one_date(
 
 
 class Picture:
-    """The rows of a date on one axis.
+    """The rows of a date on one axis: a row for each processor, and one for the flag.
 
-    A processor each, those that only the orchestrator waits for, and the flag.
+    Processors for which only the orchestrator waits have a row as well.
     """
 
     def __init__(self, facts: Facts, zone: tzinfo, verdict: Verdict) -> None:
@@ -131,9 +131,9 @@ class Picture:
 
     @property
     def _grace_end(self) -> datetime:
-        """Until when the grace has lasted.
+        """The end of the grace, or now where that is earlier.
 
-        What is later than now is neither drawn nor counted as idle.
+        So no time to come is drawn, or counted as idle.
         """
         return min(self._facts.complete_at + self._facts.phase.untriggered_after, self._facts.now)
 
@@ -154,7 +154,7 @@ class Picture:
 
     def _processor(self, name: str) -> Row:
         facts = self._facts
-        marks = merged(Mark(self.axis.x(at), kind, text) for at, kind, text in self._of(name))
+        marks = merged_marks(Mark(self.axis.x(at), kind, text) for at, kind, text in self._of(name))
         if name in facts.completed_at:
             missing = name in facts.unregistered and self._document_is_known
             return Row(
@@ -189,10 +189,7 @@ class Picture:
         )
 
     def _of(self, processor: str) -> Iterator[tuple[datetime, str, str]]:
-        """Yield what is known of a processor's report.
-
-        When it completed, had its row, was registered, or failed.
-        """
+        """Yield when a processor completed, had its row, was registered, or reported a failure."""
         facts = self._facts
         arrival = facts.completion_log.completed.get(processor)
         entry = facts.progress.registered.get(processor)
@@ -217,16 +214,16 @@ class Picture:
         return Span(start, round(self.axis.x(self._facts.now) - start, 2)) if self._waits else None
 
 
-def _moments(found: Timeline, now: datetime) -> Iterator[Moment]:
+def _moments(timeline: Timeline, now: datetime) -> Iterator[Moment]:
     """Yield the timeline by its deliveries.
 
-    What is later than `now` has not happened, unless it is still to come.
+    An entry later than `now` is left out, unless it is marked as still to come.
     """
     before: datetime | None = None
     entries = [
-        one
-        for one in found.entries
-        if one.at is None or one.at <= now or one.state is State.NOT_YET
+        entry
+        for entry in timeline.entries
+        if entry.at is None or entry.at <= now or entry.state is State.NOT_YET
     ]
     for group in by_delivery(entries):
         first = group[0]
@@ -247,7 +244,7 @@ def _line(entry: Step) -> str:
 
 
 def path_rows(verdict: Verdict) -> Iterator[PathRow]:
-    """Yield the path of each processor, those that are alike as one, and then that of the date."""
+    """Yield the path of each processor, equal ones in one row, and then that of the date."""
     groups: dict[tuple[object, ...], list[tuple[Step, ...]]] = {}
     for subject in dict.fromkeys(step.subject for step in verdict.path):
         steps = tuple(step for step in verdict.path if step.subject == subject)

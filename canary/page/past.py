@@ -8,13 +8,13 @@ from canary.page.axis import Span, Tick
 
 
 class Bar(Span, frozen=True):
-    """How a date stood for a time, and how bad that was."""
+    """For how long a date had a verdict, and how bad that was."""
 
     tone: str = ""
 
 
 class PastDate(msgspec.Struct, frozen=True):
-    """A date: its verdict or `healthy`, and when people would have known that something was wrong."""
+    """A date: its verdict or `healthy`, and when people would have been notified of a problem."""
 
     date: date
     word: str

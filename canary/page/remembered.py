@@ -1,6 +1,6 @@
 """What the canary remembers, as the pages show it.
 
-When it ran, what was sent to whom, and who has it in hand.
+That is when it ran, what was sent to whom, and who has it in hand.
 """
 
 from collections.abc import Iterator
@@ -48,12 +48,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What people were told of one incident by now, the oldest first.
+class IncidentHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """What people were notified of by now about one incident: `lines`, the oldest first.
 
-    It goes on where it has no `over_at` (UTC).
-
-    `heard` are the channels that heard of it, `acknowledged_by` is who has it in hand.
+    It is still open where it has no `over_at` (UTC). `heard` are the channels that were sent
+    something, `acknowledged_by` is who has it in hand.
     """
 
     incident: Incident
@@ -72,9 +71,10 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Remembered:
-    """What the canary of this name remembers by `now`, among the `documents` that were read, or why they were not.
+    """What the canary of this name remembers by `now`.
 
-    `ran_at` is when it ran last by another record, for where it remembers no run.
+    `documents` are what was read of its memory, or why it could not be read. `ran_at` is when the
+    canary last ran by another record, for where it remembers no run.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Remembered:
     def away(self) -> timedelta | None:
         """For how long the canary has not run although it should have.
 
-        None as well where no run is known.
+        None where it has run, and where no run is known.
         """
         lasted = self._now - (self.runs.at or self._now)
         return lasted if lasted > 2 * RUN_EVERY else None
@@ -103,30 +103,41 @@ class Remembered:
         """Return what is remembered of a date."""
         return date_memory(self._documents, self._canary, phase, day, self._now)
 
-    def told(self, phase: str, day: date) -> tuple[Told, ...]:
-        """Return what people were told of the incidents of a date, the oldest first."""
-        own = [one for one in self._acknowledgements if (one.phase, one.game_date) == (phase, day)]
-        begun = (one for one in self.of(phase, day).incidents if one.opened_at <= self._now)
+    def histories(self, phase: str, day: date) -> tuple[IncidentHistory, ...]:
+        """Return the history of each incident of a date, the oldest incident first."""
+        acknowledgements = [
+            acknowledgement
+            for acknowledgement in self._acknowledgements
+            if (acknowledgement.phase, acknowledgement.game_date) == (phase, day)
+        ]
+        begun = (
+            incident
+            for incident in self.of(phase, day).incidents
+            if incident.opened_at <= self._now
+        )
         return tuple(
-            _told_of(with_acknowledgements(incident, own), self._now) for incident in begun
+            _history_of(with_acknowledgements(incident, acknowledgements), self._now)
+            for incident in begun
         )
 
 
 def _runs_by(now: datetime, runs: Runs, ran_at: datetime | None) -> Runs:
-    """Return the runs by `now`, and the time since the last as one that nobody has seen, unless it is short.
+    """Return the runs by `now`; the time since the last is one that nobody has seen, unless short.
 
-    Who looks back does not know which of the later runs was the first, so that nothing is said of
-    the last one.
+    With a `now` in the past it is not known which of the later runs came first, so that nothing is
+    said of the last one.
     """
     at = believed(runs.at, now)
     unseen = tuple(
-        Unseen(one.since, min(one.until, now), one.why) for one in runs.unseen if one.since < now
+        Unseen(interval.since, min(interval.until, now), interval.why)
+        for interval in runs.unseen
+        if interval.since < now
     )
     by_now = replace(runs, at=at or ran_at, reason=runs.reason if at else "", unseen=unseen)
     return replace(by_now, unseen=after_a_run(by_now, now, "").unseen)
 
 
-def _told_of(incident: Incident, now: datetime) -> Told:
+def _history_of(incident: Incident, now: datetime) -> IncidentHistory:
     ended = incident.over_at or (
         incident.quiet_since if incident.quiet_twice or incident.expired else None
     )
@@ -135,7 +146,7 @@ def _told_of(incident: Incident, now: datetime) -> Told:
         *(_line(event, now) for event in events),
         *(line for line in _reminders(incident) if line.at <= now),
     ]
-    return Told(
+    return IncidentHistory(
         incident=incident,
         over_at=ended if ended and ended <= now else None,
         heard=tuple(sorted({name for event in events for name in event.to})),

@@ -1,6 +1,6 @@
 """Puts a page into HTML: one document, with its own style and nothing else.
 
-What comes from outside appears as text.
+Text from outside appears as text.
 """
 
 import re
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import jinja2
 
 _FILES = resources.files("canary.page")
-# Dates and times, within which no line breaks.
+# Dates and times; no line breaks within them.
 _UNBROKEN = re.compile(
     r"\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?Z)?|\((?:\d\d-\d\d )?\d\d:\d\d(?::\d\d)? [A-Z]{3,5}\)"
 )
@@ -40,10 +40,9 @@ def as_html(
 ) -> str:
     """Return the page of all dates, of one, or of a backtest.
 
-    `home` is where the other dates are, None where nowhere.
-
-    A file has the command that makes it `anew`, where a served page has a link, and `made_at` says
-    when it was made (aware), where that is not the time by which it judges.
+    `home` is the address of the page of all dates, None where there is none. A file shows the
+    command that makes it `anew`, where a served page has a link. `made_at` is when it was made
+    (aware), where that is not the time by which it judges.
     """
     template = _environment().get_template(_TEMPLATES[type(page)])
     return template.render(
@@ -56,14 +55,14 @@ def _both(at: datetime, timezone: str, *, seconds: bool = False) -> markupsafe.M
 
 
 def _words(text: str, timezone: str, day: date) -> markupsafe.Markup:
-    """Put local times beside the others of a text; one without a date is of `day`."""
+    """Put local times beside the others of a text; a time without a date is of `day`."""
     return _marked(with_local(text, ZoneInfo(timezone), day))
 
 
 def _marked(text: str) -> markupsafe.Markup:
-    """Show what stands between backticks as code, and let no line break within a date or a time."""
-    told = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text)))
-    return markupsafe.Markup(_UNBROKEN.sub(r'<span class="at">\g<0></span>', told))  # noqa: S704 (escaped)
+    """Show text between backticks as code, and let no line break within a date or a time."""
+    html = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text)))
+    return markupsafe.Markup(_UNBROKEN.sub(r'<span class="at">\g<0></span>', html))  # noqa: S704 (escaped)
 
 
 @cache
@@ -71,12 +70,17 @@ def _environment() -> "jinja2.Environment":
     # Only here, because it is slow to import, and most commands draw no page.
     import jinja2  # noqa: PLC0415
 
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (_FILES / name).read_text("utf-8")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"both": _both, "lasting": duration_text, "words": _words, "cause": cause_text}
-    return made
+    environment.filters |= {
+        "both": _both,
+        "lasting": duration_text,
+        "words": _words,
+        "cause": cause_text,
+    }
+    return environment

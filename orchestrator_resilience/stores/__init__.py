@@ -1,4 +1,4 @@
 """The stores behind the two layers.
 
-Base.py has the Protocols, the other modules one technology each.
+base.py has the Protocols, and each other module one technology.
 """

@@ -28,15 +28,12 @@ class Document(msgspec.Struct, frozen=True):
     version: str
 
 
-# A whole document that is to be stored, and the version that was read of it (None: it did not
-# exist).
+# A whole document to be stored, and the version that was read of it (None: it did not exist).
 Write = tuple[DocumentRef, Mapping[str, Any], str | None]
 
 
 class DocumentStore(Protocol):
-    """Documents with the writes that cannot lose an update.
-
-    A merge, and compare-and-set of one or of many.
+    """Documents with writes that cannot lose an update: merge, and compare-and-set of one or many.
 
     Field values are what Firestore holds: None, bool, int, float, str, aware datetime, list or
     tuple, dict.
@@ -57,25 +54,21 @@ class DocumentStore(Protocol):
         """
 
     def commit(self, writes: Sequence[Write]) -> bool:
-        """Replace whole documents, each named once.
-
-        All of them if each still has its version, else none.
+        """Replace whole documents, each named once: all if each still has its version, else none.
 
         Returns False, having written nothing, when somebody else has changed one. An answer that
         was lost is a StoreError: all may have been written, at once or a little later, or none. A
-        document that is replaced by its equal may keep its version, so that of two who write the
-        same both may be told True.
+        document that is replaced by its equal may keep its version, so that two who write the same
+        may both get True.
         """
 
 
 class ProcessorSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """All rows of one (phase, game date, processor name, status), summarised.
+    """All rows of one (phase, game date, processor name, status), in one.
 
-    Whether that completes is not said here.
-
-    `first_completed_at` and `last_completed_at` are the first and the last `completed_at`,
-    `first_visible_at` is the first `inserted_at`. Rows of the flag, with `is_triggered` TRUE, are a
-    summary of their own, and no completion.
+    It does not say whether the status completes. `first_completed_at` and `last_completed_at` are
+    the first and the last `completed_at`, `first_visible_at` is the first `inserted_at`. Rows of
+    the flag, with `is_triggered` TRUE, have a summary of their own, which is no completion.
 
     `is_triggered` is None where the rows say nothing of the flag, as in a table without its
     columns. Of messages, `processor_name` is empty, and `game_date` and `status` are None, where
@@ -100,7 +93,7 @@ class CompletionLog(Protocol):
         """Store `rows`, with `now` as their `inserted_at`; appending a row again does no harm."""
 
     def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
-        """Summarise the rows of game dates `since` to `until` (both included), in one query a table."""
+        """Summarise the rows of game dates `since` to `until`, both included; one query a table."""
 
     def setup(self) -> list[str]:
         """Make the tables that are missing, add the columns that they lack, and say what was done.
@@ -112,9 +105,9 @@ class CompletionLog(Protocol):
         """Return the columns that each table lacks."""
 
     def view(self, phase: str) -> str:
-        """Return a view that can be read as a phase's completion log where its table cannot.
+        """Return a view by which a phase's table can be read as its completion log.
 
-        Empty where that can.
+        It is empty where the table needs none.
         """
 
 
@@ -122,9 +115,10 @@ class MessageLogs(Protocol):
     """Tables into which Pub/Sub writes every message by itself, whatever became of its delivery."""
 
     def summarise(self, phase: str, since: date, until: date) -> list[ProcessorSummary]:
-        """Summarise a phase's messages about game dates `since` to `until`, and those about no date that can be read.
+        """Summarise, in one query, a phase's messages about game dates `since` to `until`.
 
-        Those were published from the day before `since` on. In one query.
+        Messages about no date that can be read are summarised as well, from those that were
+        published on the day before `since` on.
         """
 
 
@@ -137,32 +131,36 @@ class Flag(msgspec.Struct, frozen=True):
 
 
 class FlagTables(Protocol):
-    """Tables with one row for each phase and date that says whether the flag is set, as an older tracker wrote them."""
+    """Tables with one row for each phase and date that says whether the flag is set.
+
+    Older trackers wrote them.
+    """
 
     def completion_table(self, phase: str) -> str:
         """Return the full name of the table that holds a phase's completion log."""
 
     def find(self, phase: str) -> list[str]:
-        """Return such tables in the dataset of the phase's completion log, named as the phases file would name them.
+        """Return the flag tables in the dataset of the phase's completion log.
 
-        They are known by their columns; the phase's own `flag_table` is not among them.
+        They are known by their columns, and named as the phases file would name them; the phase's
+        own `flag_table` is not among them.
         """
 
     def read(self, table: str, phase: str, since: date, until: date) -> dict[date, Flag]:
-        """Return what `table` says of game dates `since` to `until`.
+        """Return by date what `table` says of game dates `since` to `until`.
 
         A date of which it says nothing is left out.
         """
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """What deliveries have left, oldest first.
+    """The lines that deliveries have left, oldest first.
 
-    The line that closed each, and RECEIVED of one that nothing closed.
-
+    They are the line that closed each delivery, and RECEIVED of a delivery that nothing closed.
     Where there were too many of a date or in all, the newest are kept, and `cut_at` is the time of
-    the oldest of them. `before` has of each phase the last line of level INFO from before the first
-    of its dates, midnight UTC, if there is one: who leaves such lines does so for every delivery.
+    the oldest of them. `before` has for each phase the last line of level INFO from before midnight
+    UTC of its first date, if there is one: an orchestrator that leaves such a line does so for
+    every delivery.
     """
 
     checkpoints: Sequence[Checkpoint] = ()
@@ -173,20 +171,18 @@ class Lines(msgspec.Struct, frozen=True):
 class CheckpointArchive(Protocol):
     """Where checkpoints can be read back from."""
 
-    def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
-        """Return the lines that concern one of `wanted`, game dates by phase, and were left by `until`.
+    def read(self, game_dates: Mapping[str, Collection[date]], until: datetime) -> Lines:
+        """Return the lines that concern `game_dates`, by phase, and were left by `until`.
 
-        In one search, however many dates and phases there are, and one for what was `before`.
+        It takes one search, however many dates and phases there are, and one for what was `before`.
         """
 
 
 class Request(NamedTuple):
     """One request that the platform brought to the orchestrator's service.
 
-    When (UTC), and the HTTP status it got.
-
-    It `took` so long, and `trace` is the id of its trace; empty where the platform did not write
-    one down.
+    `at` is when (UTC), `status` the HTTP status of the answer, `took` how long it took. `trace` is
+    the id of its trace, empty where the platform did not write one down.
     """
 
     at: datetime
@@ -206,19 +202,15 @@ class RequestLog(Protocol):
         """Return the requests from `since` to before `until`, oldest first."""
 
     def last_answer(self, before: datetime) -> datetime | None:
-        """Return when a request was last answered with 2xx, before this.
-
-        None where that is not known.
-        """
+        """Return when a request before this was last answered with 2xx; None if not known."""
 
 
 class ServiceError(NamedTuple):
     """One error that the orchestrator's service, or the platform that runs it, wrote down.
 
-    When (UTC), in one line.
-
-    `trace` is the id of the trace in which it was written, empty where it names none. `is_platform`
-    are the platform's own words; they say of some that an instance `failed_to_start`.
+    `at` is when (UTC), and `words` are one line. `trace` is the id of the trace in which it was
+    written, empty where it names none. `is_platform` is true of the platform's own words; they say
+    of some that an instance `failed_to_start`.
     """
 
     at: datetime
@@ -229,21 +221,24 @@ class ServiceError(NamedTuple):
 
 
 class ServiceErrors(NamedTuple):
-    """Such errors, oldest first; where there were too many, those before `cut_at` are not among them."""
+    """Such errors, oldest first; where there were too many, those before `cut_at` are left out."""
 
     errors: Sequence[ServiceError] = ()
     cut_at: datetime | None = None
 
 
 class ErrorLog(Protocol):
-    """Where a service's own errors, and what the platform says of its instances, are written down."""
+    """Where a service's own errors, and the platform's words on its instances, are written down."""
 
     @property
     def phase(self) -> str:
         """The phase whose orchestrator the service is."""
 
     def errors(self, since: datetime, until: datetime) -> ServiceErrors:
-        """Return the errors from `since` to before `until` that are no checkpoints, the newest where there are many."""
+        """Return the errors from `since` to before `until` that are no checkpoints.
+
+        Where there are many, the newest are returned.
+        """
 
 
 class Component(StrEnum):
@@ -263,11 +258,9 @@ Part = tuple[Component, str]
 class Change(NamedTuple):
     """What somebody did to a component, by its name.
 
-    When it was done (UTC), and `who` did it, an account up to its @.
-
-    `what` is deployed, deleted, paused, resumed, or what the platform calls it; `made` is the
-    revision that came of it. It `began` earlier where it took its time, None where not: it took
-    effect in between.
+    `at` is when it was done (UTC), and `who` did it is an account up to its @. `what` is deployed,
+    deleted, paused, resumed, or what the platform calls it; `made` is the revision that came of it.
+    `began` is when it began, None where it took no time: it took effect between the two.
     """
 
     at: datetime
@@ -280,14 +273,15 @@ class Change(NamedTuple):
 
     @property
     def deed(self) -> tuple[Component, str, str]:
-        """What was done to which component, whoever did it and when."""
+        """What was done to which component, without the person and the time."""
         return self.component, self.name, self.what
 
 
 class Attempt(NamedTuple):
     """An attempt of a scheduler job.
 
-    When it ended (UTC), and its `failure` in the scheduler's words; empty: none.
+    `at` is when it ended (UTC), and `failure` is why it failed, in the scheduler's words; empty
+    where it did not.
     """
 
     at: datetime
@@ -296,9 +290,10 @@ class Attempt(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """The changes of those components of a phase that were `looked_at`, and its jobs' attempts, oldest first.
+    """The changes of a phase's components, and the attempts of its jobs, oldest first.
 
-    Where there were too many of them, those before `cut_at` are not among them.
+    `looked_at` are the components whose changes were looked for. Where there were too many changes,
+    those before `cut_at` are left out.
     """
 
     changes: Sequence[Change] = ()
@@ -313,15 +308,15 @@ class ChangeLog(Protocol):
     def changes(self, begun: Mapping[str, datetime], until: datetime) -> dict[str, Changes]:
         """Return by phase what happened to its components before `until`, in one search.
 
-        Of a phase that has `begun` then, changes are looked for from a month before, attempts from
-        two days before.
+        `begun` says from when on each phase is of interest: its changes are looked for from a month
+        before, its attempts from two days before.
         """
 
 
 class DeadLetter(NamedTuple):
     """A message that Pub/Sub has given up delivering.
 
-    Whose, of which date, when it was published (UTC), its status.
+    It is of a processor, about a game date, was published `at` (UTC), and has a status.
     """
 
     processor: str
@@ -338,15 +333,14 @@ class DeadLetters(Protocol):
         """The phase whose messages they are."""
 
     def read(self) -> list[DeadLetter]:
-        """Return those that lie there, oldest first; they stay."""
+        """Return those that are there, oldest first; they stay."""
 
 
 class ProcessorRun(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a processor, as the pipeline's own table has it.
 
-    `processor` is the name there, `status` its word.
-
-    None where the table does not say when it started or finished (UTC), or how it ended.
+    `processor` is the name in that table, `status` the table's word. A field is None where the
+    table does not say when the run started or finished (UTC), or how it ended.
     """
 
     processor: str
@@ -357,10 +351,7 @@ class ProcessorRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CountSource(Protocol):
-    """Answers a phase's own queries.
-
-    How much output there is, how much work there was, and who has run.
-    """
+    """Answers a phase's own queries: how much output and work there is, and who has run."""
 
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """Return `n` by `game_date` for game dates `since` to `until`, in one query."""
@@ -390,7 +381,7 @@ class Stores(Protocol):
 
     @property
     def flag_tables(self) -> FlagTables | None:
-        """Tables beside the completion log that say whether the flag is set, where there can be any."""
+        """Tables beside the completion log that hold the flag, where there can be any."""
 
     @property
     def checkpoints(self) -> CheckpointArchive:
@@ -398,11 +389,11 @@ class Stores(Protocol):
 
     @property
     def requests(self) -> RequestLog | None:
-        """The requests to the orchestrator, where they are written down and it is known which service it is."""
+        """The requests to the orchestrator, where its service is known and has a log."""
 
     @property
     def service_errors(self) -> ErrorLog | None:
-        """The errors of the orchestrator's service, where they are written down and it is known which service it is."""
+        """The errors of the orchestrator's service, where it is known and has a log."""
 
     @property
     def changes(self) -> ChangeLog | None:
@@ -410,7 +401,7 @@ class Stores(Protocol):
 
     @property
     def dead_letters(self) -> DeadLetters | None:
-        """The messages that could not be delivered to the orchestrator, where it is known where they lie."""
+        """The messages that could not be delivered, where it is known where they are."""
 
     @property
     def counts(self) -> CountSource | None:
@@ -425,7 +416,7 @@ class Weighable(Protocol):
     """Stores that can say what reading costs before anything is read."""
 
     def bytes_to_read(self, ask: Callable[[Stores], object]) -> int:
-        """Return how many bytes the queries would read that `ask` sends to the stores it is given.
+        """Return how many bytes the queries of `ask` would read; none of them is run.
 
-        None is run.
+        `ask` is called with the stores to send its queries to.
         """

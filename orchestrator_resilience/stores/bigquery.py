@@ -1,14 +1,15 @@
 """The completion log's table in BigQuery, and the counts that a phase's own queries give.
 
-Appended to with streaming inserts and never changed: rows of the last 30 minutes cannot be.
+The table is appended to with streaming inserts, and rows are never changed: rows of the last 30
+minutes cannot be.
 """
 
+import concurrent.futures
 import json
 import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
@@ -58,11 +59,10 @@ _TRANSIENT = (
     ServiceUnavailable,
     TooManyRequests,
 )
-# For how long a table is taken to look as it did: what `canary setup` adds is used after that at
-# the latest.
+# For so long the columns of a table are remembered: what `canary setup` adds is used after that.
 _DESCRIBED_SECONDS = 600.0
 
-# What the API calls by another name than GoogleSQL.
+# The types that the API and GoogleSQL name differently.
 _STANDARD = {"BOOLEAN": "BOOL", "INTEGER": "INT64", "FLOAT": "FLOAT64"}
 
 _SCHEMA = (
@@ -92,7 +92,7 @@ _OWNER = "roles/bigquery.dataOwner on the dataset"
 def _bigquery_errors(role: str = _READER) -> Iterator[None]:
     """Turn what the client raises into a StoreError of one sentence.
 
-    `role` is what the calls inside need.
+    `role` is the role that the calls inside need.
     """
     try:
         yield
@@ -110,14 +110,15 @@ def _sentence(error: Exception, role: str) -> str:
 
 
 _PERIMETER = "ask who keeps the perimeter to let this account in"
-# What helps where BigQuery refuses, by its own `reason`; a reason that is not here has no advice
-# that is true for it.
+# What helps where BigQuery refuses, by its own `reason`. Other reasons have no advice.
 _ADVICE = {
     "accessDenied": "grant {role}",
     "accessNotConfigured": "enable the API: gcloud services enable bigquery.googleapis.com",
     "billingNotEnabled": "link the project to a billing account",
     "bytesBilledLimitExceeded": "let the query read less, or raise MAXIMUM_BYTES_BILLED",
-    "notFound": "make it (`canary setup` makes the completion log), or name another in the phases file",
+    "notFound": (
+        "make it (`canary setup` makes the completion log), or name another in the phases file"
+    ),
     "policyViolation": _PERIMETER,
     "quotaExceeded": "wait until the quota is renewed, or raise it",
     "rateLimitExceeded": "let fewer queries run at once in the project",
@@ -128,7 +129,7 @@ _OTHER_LOCATION = "set BIGQUERY_LOCATION to where the dataset is"
 
 def _advice(error: Exception, text: str, role: str) -> str:
     errors = error.errors if isinstance(error, GoogleAPICallError) else ()
-    reason = next((one.get("reason") for one in errors if isinstance(one, Mapping)), None)
+    reason = next((detail.get("reason") for detail in errors if isinstance(detail, Mapping)), None)
     if reason == "notFound" and re.search(r"\bnot found in location\b", text):
         return _OTHER_LOCATION
     if isinstance(error, BadRequest) and text.startswith("Unrecognized name"):
@@ -139,9 +140,9 @@ def _advice(error: Exception, text: str, role: str) -> str:
 class BigQuery:
     """One lazily made client, shared by what follows.
 
-    `seconds` bounds each of query, append and the like, retries included: left to itself the client
-    goes on for 600 s, longer than a function lives; to cancel a query that does not end may take
-    half as long again. It bounds each call over HTTP as well, however slowly that is answered.
+    `seconds` bounds each query, append and the like, retries included: left to itself the client
+    goes on for 600 s, longer than a function lives. To cancel a query that does not end may take
+    half as long again. `seconds` also bounds each call over HTTP, however slowly that is answered.
     """
 
     def __init__(
@@ -169,7 +170,7 @@ class BigQuery:
 
     @property
     def client(self) -> bigquery.Client:
-        """The client; BIGQUERY_EMULATOR_HOST is read by the library, which wants no credentials then."""
+        """The client; the library reads BIGQUERY_EMULATOR_HOST, and then needs no credentials."""
         with self._lock:
             if self._client is None:
                 credentials = AnonymousCredentials() if self._emulated else None  # type: ignore[no-untyped-call]
@@ -195,7 +196,7 @@ class BigQuery:
     ) -> tuple[list[str], list[Mapping[str, Any]]]:
         """Return the columns and the rows of a query, in one call where it ends within that.
 
-        Raises StoreError.
+        Raises StoreError where it fails, or has not ended in time.
         """
         config = bigquery.QueryJobConfig(
             query_parameters=parameters, maximum_bytes_billed=self._maximum_bytes_billed
@@ -210,11 +211,11 @@ class BigQuery:
                     retry=self.retry,
                     job_retry=None,  # type: ignore[arg-type]  # which its own code takes, as `query` does
                 )
-            except FutureTimeoutError as error:
+            except concurrent.futures.TimeoutError as error:
                 raise StoreError(
                     f"BigQuery: the query has not ended after {2 * self.timeout:g} s"
                 ) from error
-            if not rows.schema and rows.job_id:  # so may the answer look to a query that has failed
+            if not rows.schema and rows.job_id:  # a failed query may have such an answer
                 job = self.client.get_job(rows.job_id, retry=self.retry, timeout=self.timeout)
                 failure = job.exception(timeout=self.timeout)  # type: ignore[no-untyped-call]
                 if failure is not None:
@@ -228,7 +229,7 @@ class BigQuery:
     def read(
         self, name: str, select: Callable[[Table], str], parameters: Sequence[Any]
     ) -> list[Mapping[str, Any]]:
-        """Return what `select` makes of a table as it looks.
+        """Return the rows of what `select` asks of a table, given what the table looks like.
 
         Raises StoreError, which names the table.
         """
@@ -243,16 +244,16 @@ class BigQuery:
 
     def describe(self, name: str) -> Table:
         """Return what a table looks like, or looked like a few minutes ago; raises StoreError."""
-        known = self._described.get(name)
-        if known is not None and not known[1].is_over:
-            return known[0]
+        described = self._described.get(name)
+        if described is not None and not described[1].is_over:
+            return described[0]
         with _bigquery_errors():
-            found = self.table(name)
-        by_column = found.time_partitioning is not None and found.time_partitioning.field
+            resource = self.table(name)
+        by_column = resource.time_partitioning is not None and resource.time_partitioning.field
         table = Table(
             name,
-            {field.name.lower(): _standard_type(field) for field in found.schema},
-            by_ingestion=found.time_partitioning is not None and not by_column,
+            {field.name.lower(): _standard_type(field) for field in resource.schema},
+            by_ingestion=resource.time_partitioning is not None and not by_column,
         )
         self._described[name] = table, Deadline(_DESCRIBED_SECONDS)
         return table
@@ -267,9 +268,9 @@ class BigQuery:
 
 
 class DryRun(BigQuery):
-    """Has each query weighed and not run: `bytes_to_read` is what all of them would read.
+    """Has each query weighed and not run; the answers are empty.
 
-    The answers are empty.
+    `bytes_to_read` is what all of them would read.
     """
 
     bytes_to_read = 0
@@ -290,10 +291,7 @@ class DryRun(BigQuery):
 
 
 class _OfPhases:
-    """What is asked of the tables of `phases`.
-
-    `_tables` are the full names of their completion logs.
-    """
+    """Reads the tables of `phases`; `_tables` are the full names of their completion logs."""
 
     def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
         self._bigquery = bigquery_
@@ -314,18 +312,18 @@ class BigQueryCompletionLog(_OfPhases):
         """Stream `rows`; their ids let BigQuery drop what it was sent a minute ago.
 
         A table without our columns gets the rows without them, and no row of the flag: nobody could
-        tell it from a completion there.
+        distinguish it from a completion there.
         """
         for name in dict.fromkeys(self._tables[row.phase] for row in rows):
             table = self._bigquery.describe(name)
-            own = [
+            rows_of_table = [
                 r
                 for r in rows
                 if self._tables[r.phase] == name
                 and (FLAG_COLUMN in table.columns or not r.is_triggered)
             ]
-            if own:
-                self._insert(table, own, now)
+            if rows_of_table:
+                self._insert(table, rows_of_table, now)
 
     def _insert(self, table: Table, rows: Sequence[CompletionRow], now: datetime) -> None:
         lacking = OPTIONAL_COLUMNS.keys() - table.columns.keys()
@@ -376,15 +374,14 @@ class BigQueryCompletionLog(_OfPhases):
         return view_sql(self._bigquery.describe(self._tables[phase]), phase)
 
     def setup(self) -> list[str]:
-        """Make each table, or add the columns it lacks; changes nothing else.
+        """Make each table, or add the columns that it lacks; return what was done.
 
-        Returns what was done.
-
-        Raises ConfigurationError for a column of another type, StoreError when BigQuery refuses.
+        Nothing else is changed. Raises ConfigurationError for a column of another type, StoreError
+        when BigQuery refuses.
         """
-        done = [self._set_up(table) for table in dict.fromkeys(self._tables.values())]
+        changes = [self._set_up(table) for table in dict.fromkeys(self._tables.values())]
         self._bigquery.forget()
-        return done
+        return changes
 
     def _set_up(self, name: str) -> str:
         calls: dict[str, Any] = {"retry": self._bigquery.retry, "timeout": self._bigquery.timeout}
@@ -416,8 +413,8 @@ class BigQueryMessageLogs(_OfPhases):
         table, message_phase = self._phases[phase].message_table, self._phases[phase].message_phase
         if table is None:
             return []
-        own = bigquery.ScalarQueryParameter("message_phase", "STRING", message_phase)
-        rows = self._bigquery.read(table, messages_sql, [own, *_window(since, until)])
+        phase_parameter = bigquery.ScalarQueryParameter("message_phase", "STRING", message_phase)
+        rows = self._bigquery.read(table, messages_sql, [phase_parameter, *_window(since, until)])
         return summaries(rows, phase=phase)
 
 
@@ -429,7 +426,10 @@ class BigQueryFlagTables(_OfPhases):
         return self._tables[phase]
 
     def find(self, phase: str) -> list[str]:
-        """Return the flag tables in the dataset of the phase's completion log, named as the phases file would."""
+        """Return the flag tables in the dataset of the phase's completion log.
+
+        They are named as the phases file would name them.
+        """
         dataset, _, _ = self.completion_table(phase).rpartition(".")
         columns: dict[str, dict[str, str]] = defaultdict(dict)
         for row in self._bigquery.query(flag_tables_sql(dataset), []):
@@ -440,7 +440,7 @@ class BigQueryFlagTables(_OfPhases):
         return [
             f"{as_written}.{name}"
             for name, types in columns.items()
-            # What the phases file could not name is of no use.
+            # A name that the phases file could not hold is of no use.
             if types == FLAG_TABLE_COLUMNS
             and f"{dataset}.{name}" != named
             and re.fullmatch(r"[A-Za-z0-9_]+", name)
@@ -448,8 +448,8 @@ class BigQueryFlagTables(_OfPhases):
 
     def read(self, table: str, phase: str, since: date, until: date) -> dict[date, Flag]:
         """Return what `table` says of game dates `since` to `until`."""
-        own = bigquery.ScalarQueryParameter("phase", "STRING", phase)
-        rows = self._bigquery.read(table, flag_table_sql, [own, *_window(since, until)])
+        phase_parameter = bigquery.ScalarQueryParameter("phase", "STRING", phase)
+        rows = self._bigquery.read(table, flag_table_sql, [phase_parameter, *_window(since, until)])
         return {row["game_date"]: Flag(row["is_set"], row["set_at"], row["reason"]) for row in rows}
 
 
@@ -472,14 +472,14 @@ def _lacking(table: bigquery.Table) -> list[bigquery.SchemaField]:
     """Return the columns that a table lacks; raises ConfigurationError for one of another type."""
     there = {field.name.lower(): field for field in table.schema}
     for field in _SCHEMA:
-        known = there.get(field.name)
-        if known is not None and (known.field_type, known.mode == "REPEATED") != (
+        column = there.get(field.name)
+        if column is not None and (column.field_type, column.mode == "REPEATED") != (
             field.field_type,
             field.mode == "REPEATED",
         ):
-            found = f"{known.mode} {known.field_type}"
+            actual = f"{column.mode} {column.field_type}"
             raise ConfigurationError(
-                f"{table.reference}: column {field.name} is {found}, expected {field.field_type}"
+                f"{table.reference}: column {field.name} is {actual}, expected {field.field_type}"
             )
     # A column can only be added to a table if rows need not have it.
     return [

@@ -1,7 +1,4 @@
-"""The stores on Google Cloud.
-
-Their clients are made at the first use and kept between invocations.
-"""
+"""The stores on Google Cloud; their clients are made at the first use and kept afterwards."""
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -37,9 +34,8 @@ B = TypeVar("B", bound=BigQuery)
 class CloudStores:
     """Firestore, BigQuery, Cloud Logging and Pub/Sub of `project`.
 
-    Nothing is called before it is used.
-
-    What only dates with a problem need is imported at its first use.
+    Nothing is called before it is used. A module that only dates with a problem need is imported at
+    its first use.
     """
 
     def __init__(
@@ -99,7 +95,11 @@ class CloudStores:
 
     @cached_property
     def changes(self) -> ChangeLog | None:
-        """What was changed of the phases' tables, topics, subscriptions and jobs, and of the service, where named."""
+        """What was changed of the phases' components.
+
+        They are its table, topic, subscription and jobs, and its service where the settings name
+        it.
+        """
         from orchestrator_resilience.stores.cloud_changes import CloudLoggingChanges  # noqa: PLC0415
 
         return CloudLoggingChanges(
@@ -125,7 +125,7 @@ class CloudStores:
 
     @cached_property
     def dead_letters(self) -> DeadLetters | None:
-        """What could not be delivered to the orchestrator, where the settings say where it lies."""
+        """What could not be delivered to the orchestrator, where the settings name its place."""
         subscription, phase = self._settings.dead_letters, self._phases.get(self._settings.phase)
         if subscription is None or phase is None:
             return None
@@ -136,10 +136,7 @@ class CloudStores:
         )
 
     def bytes_to_read(self, ask: Callable[[Stores], object]) -> int:
-        """Return how many bytes the queries would read that `ask` sends to the stores it is given.
-
-        None is run.
-        """
+        """Return how many bytes the queries of `ask` would read; none of them is run."""
         dry = self._access(DryRun)
         with closing(CloudStores(self._project, self._settings, self._phases, dry)) as weighed:
             ask(weighed)

@@ -1,7 +1,8 @@
-"""Who changed what of a phase's components, from the platform's audit log, and how its scheduler's jobs went.
+"""Who changed what of a phase's components, and how its scheduler's jobs went.
 
-Admin activity is always written down, costs nothing, is kept for 400 days, and needs no right
-beyond reading logs: https://cloud.google.com/logging/docs/audit#admin-activity.
+The platform's audit log has the changes. Admin activity is always written down, costs nothing, is
+kept for 400 days, and needs no right beyond reading logs:
+https://cloud.google.com/logging/docs/audit#admin-activity.
 """
 
 from collections import defaultdict
@@ -45,11 +46,11 @@ _APIS = {
     Component.TABLE: {"bigquery.googleapis.com"},
     Component.JOB: {"cloudscheduler.googleapis.com"},
 }
-# So far from the entry of a function may be that of its service, which the platform's own account
-# may have written.
+# The entries of a function and of its service may be so far apart. The platform's own account may
+# have written the one of the service.
 _SAME = timedelta(minutes=10)
 _PLATFORM = "@gcf-admin-robot.iam.gserviceaccount.com"
-# What the last word of a method's name means; the others say it themselves.
+# What the last word of a method's name means, where it does not say so itself.
 _WHAT = {
     "PauseJob": "paused",
     "ResumeJob": "resumed",
@@ -64,7 +65,7 @@ _BY_VERB = {
     "Patch": "changed",
 }
 _DEPLOYED = ("Create", "Replace", "Update")
-# What a query did to a table is only said beside the method, which is the same for all of them.
+# All queries have one of these methods: what they did to a table is in the entry's metadata.
 _QUERIED = ("InsertJob", "Query")
 _BY_EVENT = {"tableCreation": "created", "tableChange": "changed", "tableDeletion": "deleted"}
 # Admin activity that changes nothing, or does not say what.
@@ -77,10 +78,10 @@ _REVISIONS = (
 )
 
 
-class _Said(NamedTuple):
-    """What an entry says of a change, `who` with the whole account.
+class _Activity(NamedTuple):
+    """A change as an entry has it, with the whole account in `who`.
 
-    Whose API did it, or refused to.
+    `api` is the API that did it, or refused it where `is_refused`.
     """
 
     change: Change
@@ -103,31 +104,30 @@ class CloudLoggingChanges(CloudLogging):
         self._parts = parts
 
     def changes(self, begun: Mapping[str, datetime], until: datetime) -> dict[str, Changes]:
-        """Return what was changed of these phases, and their jobs' attempts, the newest two pages of both."""
+        """Return the changes of these phases and their jobs' attempts: the newest two pages."""
         parts = {part for name in begun for part in self._parts.get(name, ())}
         if not parts:
             return dict.fromkeys(begun, Changes())
         begins = min(begun.values())
-        wanted = change_filter(self._project, parts, begins, until)
-        found = self._entries(wanted, self._seconds, at_most=_MAXIMUM_CHANGES)
+        filter_ = change_filter(self._project, parts, begins, until)
+        newest = self._entries(filter_, self._seconds, at_most=_MAXIMUM_CHANGES)
         entries = [
-            entry for entry in reversed(found) if _is_from(entry, begins - _LONG_BEFORE, until)
+            entry for entry in reversed(newest) if _is_from(entry, begins - _LONG_BEFORE, until)
         ]
         oldest = moment(entries[0]) if entries else until
-        cut_at = oldest if len(found) >= _MAXIMUM_CHANGES else None
-        made, attempts = (
-            _made(entries, parts),
-            [one for entry in entries if (one := _attempt(entry))],
-        )
+        cut_at = oldest if len(newest) >= _MAXIMUM_CHANGES else None
+        changes = _changes_of(entries, parts)
+        attempts = [attempt for entry in entries if (attempt := _attempt(entry))]
         return {
-            name: _of_phase(self._parts.get(name, ()), made, attempts, cut_at) for name in begun
+            name: _of_phase(self._parts.get(name, ()), changes, attempts, cut_at) for name in begun
         }
 
 
 def change_filter(project: str, parts: Collection[Part], begun: datetime, until: datetime) -> str:
-    """Return the filter for admin activity on the parts in the month before `begun`, and attempts of jobs since then.
+    """Return the filter for admin activity on the parts, and for the attempts of jobs.
 
-    A name may be found in that of another part: of what is found, the whole name is looked at.
+    Activity is from a month before `begun` on, attempts are from two days before. A part's name may
+    be found inside that of another part: the whole name is looked at afterwards.
     """
     names = " OR ".join(
         f"protoPayload.resourceName:{quoted(path)}"
@@ -141,7 +141,7 @@ def change_filter(project: str, parts: Collection[Part], begun: datetime, until:
     if not jobs:
         return f"{activity} AND {until_}"
     recent, _ = within(begun - _BEFORE, until)
-    is_end = "NOT jsonPayload.scheduledTime:*"  # which the entry of an attempt's beginning has
+    is_end = "NOT jsonPayload.scheduledTime:*"  # an attempt's beginning has it
     attempts = (
         f"({in_log(project, _EXECUTIONS)} AND {recent} AND ({' OR '.join(jobs)}) AND {is_end})"
     )
@@ -154,88 +154,112 @@ def _paths(part: Component, name: str) -> list[str]:
     if part is Component.SERVICE:
         return [
             f"/services/{name}",
-            *(f"/functions/{one}" for one in {name, name.replace("-", "_")}),
+            *(f"/functions/{spelling}" for spelling in {name, name.replace("-", "_")}),
         ]
     if part is Component.TABLE:
         dataset, table = name.rsplit(".", 2)[-2:]
         return [f"/datasets/{dataset}/tables/{table}"]
-    return [
-        f"/{ {Component.SUBSCRIPTION: 'subscriptions', Component.TOPIC: 'topics', Component.JOB: 'jobs'}[part] }/{name}"
-    ]
+    collections = {
+        Component.SUBSCRIPTION: "subscriptions",
+        Component.TOPIC: "topics",
+        Component.JOB: "jobs",
+    }
+    return [f"/{collections[part]}/{name}"]
 
 
 def _of_phase(
     parts: Collection[Part],
-    made: Iterable[Change],
+    changes: Iterable[Change],
     attempts: Iterable[Attempt],
     cut_at: datetime | None,
 ) -> Changes:
     jobs, of_phase = {name for part, name in parts if part is Component.JOB}, {*parts}
-    own = [change for change in made if (change.component, change.name) in of_phase]
+    of_parts = [change for change in changes if (change.component, change.name) in of_phase]
     return Changes(
-        own, [attempt for attempt in attempts if attempt.job in jobs], cut_at, frozenset(of_phase)
+        of_parts,
+        [attempt for attempt in attempts if attempt.job in jobs],
+        cut_at,
+        frozenset(of_phase),
     )
 
 
-def _made(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
-    """Return the changes that came about, oldest first.
-
-    One of each operation, and of each deployment.
+def _changes_of(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
+    """Return the changes that came about, oldest first: one for each operation and each deployment.
 
     An operation may leave several entries, the last when it has ended. A deployment of a function
-    is one of its service as well, and both leave theirs: it is told once, as that of who deployed
-    the function.
+    is also one of its service, and both leave entries: they are one change, by the account that
+    deployed the function.
     """
-    operations = defaultdict[tuple[object, ...], list[_Said]](list)
+    operations = defaultdict[tuple[object, ...], list[_Activity]](list)
     for number, entry in enumerate(entries):
-        if said := _said(entry, parts):
-            operations[entry.operation.id or number, *said.change.deed].append(said)
-    done = [_whole(own) for own in operations.values() if not any(said.is_refused for said in own)]
-    functions = [said for said in done if said.api == _FUNCTIONS]
-    deployments = defaultdict[_Said, list[Change]](list)
-    for said in done:
-        alike = (one for one in functions if _is_of_function(said, one))
-        deployments[min(alike, key=partial(_apart, said), default=said)].append(said.change)
+        if activity := _activity(entry, parts):
+            operations[entry.operation.id or number, *activity.change.deed].append(activity)
+    completed = [
+        _operation(activities)
+        for activities in operations.values()
+        if not any(activity.is_refused for activity in activities)
+    ]
+    functions = [activity for activity in completed if activity.api == _FUNCTIONS]
+    deployments = defaultdict[_Activity, list[Change]](list)
+    for activity in completed:
+        alike = (function for function in functions if _is_of_function(activity, function))
+        deployments[min(alike, key=partial(_apart, activity), default=activity)].append(
+            activity.change
+        )
     return sorted(
-        (_as_one(said.change, own) for said, own in deployments.items()), key=lambda one: one.at
+        (_deployment(activity.change, changes) for activity, changes in deployments.items()),
+        key=lambda change: change.at,
     )
 
 
-def _whole(own: Sequence[_Said]) -> _Said:
+def _operation(activities: Sequence[_Activity]) -> _Activity:
     """Return an operation's entries, oldest first, as one: it was done at the last."""
-    who = next((said.change.who for said in own if said.change.who), "")
-    made = next((said.change.made for said in reversed(own) if said.change.made), "")
-    began = own[0].change.at if len(own) > 1 else None
-    return own[-1]._replace(change=own[-1].change._replace(who=who, made=made, began=began))
+    who = next((activity.change.who for activity in activities if activity.change.who), "")
+    revision = next(
+        (activity.change.made for activity in reversed(activities) if activity.change.made), ""
+    )
+    began = activities[0].change.at if len(activities) > 1 else None
+    return activities[-1]._replace(
+        change=activities[-1].change._replace(who=who, made=revision, began=began)
+    )
 
 
-def _is_of_function(said: _Said, function: _Said) -> bool:
+def _is_of_function(activity: _Activity, function: _Activity) -> bool:
     """Whether a service's change is that of a function.
 
-    Made at about the same time by the platform or the same one.
+    Then both are made at about the same time, by the same account or the platform's own.
     """
-    change, other = said.change, function.change
-    is_same = (
-        said.api != _FUNCTIONS and change.deed == other.deed and _apart(said, function) < _SAME
+    change, function_change = activity.change, function.change
+    is_same_deed = (
+        activity.api != _FUNCTIONS
+        and change.deed == function_change.deed
+        and _apart(activity, function) < _SAME
     )
-    is_one = change.made == other.made or not (change.made and other.made)
-    return is_same and is_one and (change.who == other.who or change.who.endswith(_PLATFORM))
+    is_same_revision = change.made == function_change.made or not (
+        change.made and function_change.made
+    )
+    return (
+        is_same_deed
+        and is_same_revision
+        and (change.who == function_change.who or change.who.endswith(_PLATFORM))
+    )
 
 
-def _apart(said: _Said, other: _Said) -> timedelta:
-    return abs(said.change.at - other.change.at)
+def _apart(activity: _Activity, function: _Activity) -> timedelta:
+    return abs(activity.change.at - function.change.at)
 
 
-def _as_one(change: Change, own: Collection[Change]) -> Change:
-    made = change.made or next((one.made for one in own if one.made), "")
+def _deployment(change: Change, changes: Collection[Change]) -> Change:
+    revision = change.made or next((entry.made for entry in changes if entry.made), "")
     who = cut_line(change.who.partition("@")[0], _TEXT)
-    at, began = max(one.at for one in own), min(one.began or one.at for one in own)
+    at = max(entry.at for entry in changes)
+    began = min(entry.began or entry.at for entry in changes)
     return change._replace(
-        at=at, who=who, made=cut_line(made, _TEXT), began=began if began < at else None
+        at=at, who=who, made=cut_line(revision, _TEXT), began=began if began < at else None
     )
 
 
-def _said(entry: LogEntry, parts: Collection[Part]) -> _Said | None:
+def _activity(entry: LogEntry, parts: Collection[Part]) -> _Activity | None:
     """Return what an entry says was changed, or refused; None where it is about something else."""
     try:
         if not entry.log_name.endswith(_ACTIVITY) or not entry.proto_payload.Is(
@@ -249,7 +273,7 @@ def _said(entry: LogEntry, parts: Collection[Part]) -> _Said | None:
         change = Change(
             moment(entry), *part, what, log.authentication_info.principal_email, _revision(log)
         )
-        return _Said(change, log.service_name, bool(log.status.code))
+        return _Activity(change, log.service_name, bool(log.status.code))
     except (*ODD_ANSWER, DecodeError):
         return None
 
@@ -257,7 +281,7 @@ def _said(entry: LogEntry, parts: Collection[Part]) -> _Said | None:
 def _is_about(part: Part, log: Any) -> bool:
     """Whether an entry is about a part.
 
-    Capitals and underscores of a function are not in its service's name.
+    A service's name has the function's name without its capitals and underscores.
     """
     resource, paths = f"/{log.resource_name}", _paths(*part)
     if log.service_name == _FUNCTIONS:
@@ -283,16 +307,13 @@ def _revision(log: Any) -> str:
         fields = log.response.fields
         for parent in within_:
             fields = fields.get(parent, Value()).struct_value.fields
-        if found := fields.get(name, Value()).string_value:
-            return str(found.rpartition("/")[2])
+        if revision := fields.get(name, Value()).string_value:
+            return str(revision.rpartition("/")[2])
     return ""
 
 
 def _attempt(entry: LogEntry) -> Attempt | None:
-    """Return how an attempt of a job ended.
-
-    None where the entry is about none, or says that it began.
-    """
+    """Return how an attempt of a job ended; None where the entry does not say the end of one."""
     try:
         fields = entry.json_payload
         if not entry.log_name.endswith(_EXECUTIONS) or "AttemptStarted" in str(
@@ -300,12 +321,12 @@ def _attempt(entry: LogEntry) -> Attempt | None:
         ):
             return None
         status, more = str(fields.get("status") or ""), str(fields.get("debugInfo") or "")
-        said = f"{status or 'failed'} ({more})" if more else status or "failed"
+        words = f"{status or 'failed'} ({more})" if more else status or "failed"
         is_failure = entry.severity >= _ERROR
         return Attempt(
             moment(entry),
             entry.resource.labels["job_id"],
-            cut_line(said, _TEXT) if is_failure else "",
+            cut_line(words, _TEXT) if is_failure else "",
         )
     except ODD_ANSWER:
         return None

@@ -1,9 +1,7 @@
-"""Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout.
+"""Checkpoints read back from Cloud Logging, and the platform's own logs of a service.
 
-And the logs of the platform.
-
-Those are the requests that a service got, and the errors that it, or the platform of it, wrote
-down.
+Checkpoints arrive there as JSON lines on stdout. The platform's logs are the requests that a
+service got, and the errors that it, or its platform, wrote down.
 """
 
 import json
@@ -40,15 +38,14 @@ from orchestrator_resilience.stores.error_words import error_words
 from orchestrator_resilience.stores.grpc_client import CHANNEL_OPTIONS, GrpcClient
 
 _TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
-# Cloud Logging's numbers of the levels in use, from the top; it knows others between and beyond
-# them.
+# Cloud Logging's numbers of the levels in use, the highest first; it has others between them.
 _LEVELS = ((500, Severity.ERROR), (400, Severity.WARNING), (300, Severity.NOTICE))
 PAGE_SIZE = 1000
-# Ten pages, because a project may make 60 calls a minute, and others make theirs. The newest are
-# kept.
+# Ten pages, because a project may make 60 calls a minute, and others need some of them. The newest
+# entries are kept.
 _MAXIMUM_ENTRIES = 10 * PAGE_SIZE
 _BEFORE = timedelta(days=2)  # odds may come before their game
-# before a date: what shows that such entries are collected at all
+# entries from so long before a date show that such entries are collected at all
 _SHOWN_WITHIN = timedelta(days=31)
 _REQUESTS = "run.googleapis.com%2Frequests"
 _OUTPUT = ("run.googleapis.com%2Fstderr", "run.googleapis.com%2Fstdout")
@@ -92,12 +89,12 @@ class CloudLogging:
         """Close the client, where there is one; the next use makes another."""
         self._grpc.close()
 
-    def _entries(self, wanted: str, seconds: float, at_most: int = 0) -> list[LogEntry]:
+    def _entries(self, filter_: str, seconds: float, at_most: int = 0) -> list[LogEntry]:
         """Return the newest entries first, ten pages of them at the most, or `at_most`."""
         at_most = at_most or _MAXIMUM_ENTRIES
         request = ListLogEntriesRequest(
             resource_names=[f"projects/{self._project}"],
-            filter=wanted,
+            filter=filter_,
             order_by="timestamp desc",
             page_size=min(PAGE_SIZE, at_most),
         )
@@ -120,33 +117,38 @@ class CloudLogging:
 class CloudLoggingArchive(CloudLogging):
     """A CheckpointArchive."""
 
-    def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
+    def read(self, game_dates: Mapping[str, Collection[date]], until: datetime) -> Lines:
         """Return the lines that concern one of these dates, oldest first."""
-        wanted = {name: days for name, days in wanted.items() if days}
-        if not wanted:
+        game_dates = {name: days for name, days in game_dates.items() if days}
+        if not game_dates:
             return Lines()
         deadline = Deadline(self._seconds)
-        entries = self._entries(checkpoint_filter(wanted, until), deadline.left())
+        entries = self._entries(checkpoint_filter(game_dates, until), deadline.left())
         parsed = [line for entry in entries if (line := _checkpoint(entry)) is not None]
         oldest = parsed[-1].at if parsed else until
-        before = self._before({name: min(days) for name, days in wanted.items()}, deadline)
+        before = self._before({name: min(days) for name, days in game_dates.items()}, deadline)
         return Lines(
-            deliveries(parsed, wanted), oldest if len(entries) >= _MAXIMUM_ENTRIES else None, before
+            deliveries(parsed, game_dates),
+            oldest if len(entries) >= _MAXIMUM_ENTRIES else None,
+            before,
         )
 
     def _before(self, firsts: Mapping[str, date], deadline: Deadline) -> dict[str, Checkpoint]:
-        """Return the last ordinary line of each phase from before its first date.
-
-        What cannot be read is left out.
-        """
+        """Return the last ordinary line of each phase before its first date, if it can be read."""
         midnights = {name: datetime.combine(day, time(), UTC) for name, day in firsts.items()}
         phases = " OR ".join(
-            f"(labels.phase={quoted(name)} AND {' AND '.join(within(midnight - _SHOWN_WITHIN, midnight))})"
+            (
+                f"(labels.phase={quoted(name)} AND "
+                f"{' AND '.join(within(midnight - _SHOWN_WITHIN, midnight))})"
+            )
             for name, midnight in midnights.items()
         )
         try:
-            wanted = f'({phases}) AND severity="{Severity.INFO}" AND jsonPayload.checkpoint:"CHECKPOINT_"'
-            entries = self._entries(wanted, deadline.left(), at_most=PAGE_SIZE)
+            filter_ = (
+                f'({phases}) AND severity="{Severity.INFO}" AND '
+                'jsonPayload.checkpoint:"CHECKPOINT_"'
+            )
+            entries = self._entries(filter_, deadline.left(), at_most=PAGE_SIZE)
         except StoreError:
             return {}
         lines = [line for entry in reversed(entries) if (line := _checkpoint(entry)) is not None]
@@ -155,14 +157,14 @@ class CloudLoggingArchive(CloudLogging):
     def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:
         """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`.
 
-        Raises StoreError.
+        Raises StoreError where they cannot be read in that time.
         """
-        # With what stands before it, because a service's host may be the end of another's.
+        # With `://` before it, because a service's host may be the end of another's.
         address = quoted(f"://{host}")
-        wanted = (
+        filter_ = (
             f'httpRequest.requestUrl:{address} AND timestamp>="{since.astimezone(UTC).isoformat()}"'
         )
-        return {entry.http_request.status for entry in self._entries(wanted, seconds)}
+        return {entry.http_request.status for entry in self._entries(filter_, seconds)}
 
 
 class _ServiceLog(CloudLogging):
@@ -190,53 +192,51 @@ class CloudLoggingRequests(_ServiceLog):
         return self._requests(within(since, until))
 
     def last_answer(self, before: datetime) -> datetime | None:
-        """Return when a request was last answered with 2xx, before this.
-
-        None where that is not known.
-        """
+        """Return when a request before this was last answered with 2xx; None if not known."""
         answered = ("httpRequest.status>=200", "httpRequest.status<300")
-        found = self._requests((*answered, *within(before - _SHOWN_WITHIN, before)), at_most=1)
-        return found[-1].at if found else None
+        answers = self._requests((*answered, *within(before - _SHOWN_WITHIN, before)), at_most=1)
+        return answers[-1].at if answers else None
 
     def _requests(self, conditions: Sequence[str], at_most: int = 0) -> list[Request]:
         log = in_log(self._project, _REQUESTS)
-        found = self._entries(
+        entries = self._entries(
             " AND ".join((log, _of_service(self._service), *conditions)), self._seconds, at_most
         )
-        with store_errors("Cloud Logging", *ODD_ANSWER):  # a time that cannot be
-            return [_request(entry) for entry in reversed(found)]
+        with store_errors("Cloud Logging", *ODD_ANSWER):  # an impossible time
+            return [_request(entry) for entry in reversed(entries)]
 
 
 class CloudLoggingErrors(_ServiceLog):
     """An ErrorLog: what the service, and Cloud Run itself, write down of its errors."""
 
     def errors(self, since: datetime, until: datetime) -> ServiceErrors:
-        """Return the errors from `since` to before `until`, the newest two pages of them, oldest first."""
-        wanted = " AND ".join(
+        """Return the newest two pages of errors from `since` to before `until`, oldest first."""
+        filter_ = " AND ".join(
             (_of_service(self._service), *within(since, until), error_filter(self._project))
         )
-        entries = self._entries(wanted, self._seconds, at_most=_MAXIMUM_ERRORS)
-        found = [
+        entries = self._entries(filter_, self._seconds, at_most=_MAXIMUM_ERRORS)
+        errors = [
             error for entry in reversed(entries) if (error := _service_error(entry)) is not None
         ]
-        is_cut = bool(found) and len(entries) >= _MAXIMUM_ERRORS
-        return ServiceErrors(found, found[0].at if is_cut else None)
+        is_cut = bool(errors) and len(entries) >= _MAXIMUM_ERRORS
+        return ServiceErrors(errors, errors[0].at if is_cut else None)
 
 
 def _close(client: LoggingServiceV2Client) -> None:
     client.transport.close()  # type: ignore[no-untyped-call]
 
 
-def checkpoint_filter(wanted: Mapping[str, Collection[date]], until: datetime) -> str:
-    """Return the filter, in Cloud Logging's query language, that finds the lines of these dates by phase.
+def checkpoint_filter(game_dates: Mapping[str, Collection[date]], until: datetime) -> str:
+    """Return the filter, in Cloud Logging's query language, for the lines of dates by phase.
 
-    With them come the rejections whose date nobody could read. Labels and timestamp are indexed,
-    the payload is not.
+    It also finds the rejections whose date nobody could read. Labels and timestamp are indexed, the
+    payload is not.
     """
-    first = min(day for days in wanted.values() for day in days)
+    first = min(day for days in game_dates.values() for day in days)
+    phases = (f"({_of_phase(name, days)})" for name, days in game_dates.items() if days)
     return " AND ".join(
         (
-            f"({' OR '.join(f'({_of_phase(name, days)})' for name, days in wanted.items() if days)})",
+            f"({' OR '.join(phases)})",
             f'(jsonPayload.closes=true OR jsonPayload.checkpoint="{CheckpointKind.RECEIVED}")',
             *within(datetime.combine(first - _BEFORE, time(), UTC), until),
         )
@@ -244,10 +244,10 @@ def checkpoint_filter(wanted: Mapping[str, Collection[date]], until: datetime) -
 
 
 def error_filter(project: str) -> str:
-    """Return the filter for a service's output from ERROR on, and the platform's own words from WARNING on.
+    """Return the filter for a service's output from ERROR on, and the platform's from WARNING on.
 
-    Those are about an instance, or about one request. Checkpoints are no errors of that kind: they
-    are read as such.
+    The platform's words are about an instance, or about one request. Checkpoints are left out,
+    because they are read as such.
     """
     no_checkpoint = 'NOT jsonPayload.checkpoint:"CHECKPOINT_" AND NOT textPayload:"CHECKPOINT_"'
     output = " OR ".join(in_log(project, log) for log in _OUTPUT)
@@ -325,7 +325,7 @@ def _service_error(entry: LogEntry) -> ServiceError | None:
 def _checkpoint(entry: LogEntry) -> Checkpoint | None:
     """Put the fields that Cloud Logging has moved back into the payload.
 
-    None for what is no checkpoint.
+    Returns None where the entry is no checkpoint.
     """
     try:
         severity = next(

@@ -15,12 +15,12 @@ _Line = Mapping[str, Any]
 def add_up(rows: Iterable[_Line]) -> dict[date, int]:
     """Return `n` by `game_date`, of what a phase's own query gives.
 
-    Raises StoreError for anything else.
+    Raises StoreError where a row has other types.
     """
     counts: dict[date, int] = defaultdict(int)
     for row in rows:
         day, count = row.get("game_date"), row.get("n")
-        # Anything else would match no date, and be taken for none: an all-clear that nobody gave.
+        # Anything else would match no date and count as nothing: an all-clear that nobody gave.
         if type(day) is not date or type(count) is not int:
             raise StoreError(
                 f"the query has to return game_date DATE and n INT64, not {dict(row.items())}"
@@ -30,18 +30,19 @@ def add_up(rows: Iterable[_Line]) -> dict[date, int]:
 
 
 def summaries(lines: Iterable[_Line], **of_all: Any) -> list[ProcessorSummary]:
-    """Return a summary for each line, in their order.
-
-    `of_all` are columns that the lines do not have.
-    """
-    found = [
+    """Return a summary for each line, sorted; `of_all` are columns that the lines do not have."""
+    summarised = [
         _summary({"is_triggered": None, "trigger_reason": None, **of_all, **line}) for line in lines
     ]
-    return sorted(found, key=str)
+    return sorted(summarised, key=str)
 
 
 def _summary(line: _Line) -> ProcessorSummary:
-    """Where a table gives no time of completion, that at which the row was there is taken, and the other way round."""
+    """Return the summary of a line.
+
+    Where a table gives no time of completion, the time at which the row was there is taken for it,
+    and the other way round.
+    """
     first, last, visible = (
         instant(line[name]) for name in ("first_at", "last_at", "first_visible_at")
     )

@@ -1,9 +1,11 @@
--- The rows of one completion log, one line for each (phase, date, processor, status). GoogleSQL and SQLite.
+-- The rows of one completion log, one line for each (phase, date, processor, status). GoogleSQL and
+-- SQLite.
 --
--- A column that the table does not have is NULL here: no statement, never FALSE. The dates are filtered where the table
--- is read, because that prunes its partitions. Rows may be there twice (inserts are deduplicated at best effort), so
--- nothing here counts them. Spaces and capitals are read as they are by the orchestrator (completion.py). What is in
--- braces is filled in; completion_rows.py makes a summary of each line.
+-- A column that the table does not have is NULL here: no statement, never FALSE. The dates are
+-- filtered where the table is read, because that prunes its partitions. Rows may be there twice
+-- (inserts are deduplicated at best effort), so nothing here counts them. Spaces and capitals are
+-- read as they are by the orchestrator (completion.py). What is in braces is filled in;
+-- completion_rows.py makes a summary of each line.
 SELECT
   phase,
   game_date,

@@ -1,4 +1,4 @@
-"""Messages that Pub/Sub has given up delivering, read where they lie: nothing is taken away."""
+"""Messages that Pub/Sub has given up delivering, read and left where they are."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -59,14 +59,14 @@ class PubSubDeadLetters:
         return session
 
     def read(self) -> list[DeadLetter]:
-        """Return the messages in which a processor and a date of the phase can be read, oldest first."""
+        """Return the messages with a processor and a date of the phase, oldest first."""
         deadline, held = Deadline(self._seconds), list[str]()
         with store_errors("the dead letters", CallError, GoogleAuthError, *ODD_ANSWER):
             try:
-                found = [
+                letters = [
                     letter
-                    for one in self._pulled(held, deadline)
-                    if (letter := self._letter(one)) is not None
+                    for message in self._pulled(held, deadline)
+                    if (letter := self._letter(message)) is not None
                 ]
             finally:
                 for first in range(0, len(held), _AT_ONCE):
@@ -74,7 +74,7 @@ class PubSubDeadLetters:
                     self._call(
                         "modifyAckDeadline", {"ackIds": ids, "ackDeadlineSeconds": 0}, deadline
                     )
-        return sorted(found, key=lambda letter: letter.at)
+        return sorted(letters, key=lambda letter: letter.at)
 
     def _pulled(self, held: list[str], deadline: Deadline) -> Iterator[Mapping[str, Any]]:
         """Yield the messages, and note in `held` what has to be given back."""
@@ -82,8 +82,8 @@ class PubSubDeadLetters:
         while len(held) < _MOST and (
             received := self._call("pull", pull, deadline).get("receivedMessages")
         ):
-            held += [one["ackId"] for one in received]
-            yield from (one["message"] for one in received)
+            held += [entry["ackId"] for entry in received]
+            yield from (entry["message"] for entry in received)
 
     def _letter(self, message: Mapping[str, Any]) -> DeadLetter | None:
         try:
@@ -98,5 +98,5 @@ class PubSubDeadLetters:
             raise StoreError(f"the dead letters: no answer within {deadline.seconds:g} s")
         answer = self._session.post(f"{self._address}:{method}", json=body, timeout=deadline.left())
         answer.raise_for_status()
-        found: Mapping[str, Any] = answer.json()
-        return found
+        content: Mapping[str, Any] = answer.json()
+        return content

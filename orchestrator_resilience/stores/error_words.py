@@ -1,7 +1,4 @@
-"""The one line of a log entry that says what went wrong.
-
-Of a stack trace, that of the last exception.
-"""
+"""The one line of a log entry that says what went wrong: of a stack trace, the last exception."""
 
 import re
 from collections.abc import Mapping
@@ -20,9 +17,7 @@ _GROUP = re.compile(r"^ *[|+] ")
 def error_words(payload: object) -> str:
     """Return the last line of the exception in a text or a JSON payload, else of what it says.
 
-    Empty where nothing.
-
-    It is harmless, and has at most 200 characters.
+    It is empty where the payload says nothing, is harmless, and has at most 200 characters.
     """
     return cut_line(_last_line(_text(payload, _DEPTH)), CHARACTERS)
 
@@ -42,7 +37,7 @@ def _last_line(text: str) -> str:
     lines = [_GROUP.sub("", line) for line in text.splitlines() if line.strip()]
     headers = [number for number, line in enumerate(lines) if line.strip().endswith(_HEADER)]
     after = lines[headers[-1] + 1 :] if headers else []
-    said = [line for line in after or lines if not line[:1].isspace()]
-    if after and said:
-        return said[0].strip()
-    return (said or lines or [""])[-1].strip()
+    unindented = [line for line in after or lines if not line[:1].isspace()]
+    if after and unindented:
+        return unindented[0].strip()
+    return (unindented or lines or [""])[-1].strip()

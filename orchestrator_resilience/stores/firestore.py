@@ -56,12 +56,14 @@ class FirestoreDocuments:
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
         """Read many documents in one call."""
         with self._grpc.asking() as client:
-            wanted = {_document(client, ref).path: ref for ref in refs}
+            refs_by_path = {_document(client, ref).path: ref for ref in refs}
             snapshots = client.get_all(
-                [client.document(path) for path in wanted], retry=self._retry, timeout=self._timeout
+                [client.document(path) for path in refs_by_path],
+                retry=self._retry,
+                timeout=self._timeout,
             )
             return {
-                wanted[snapshot.reference.path]: Document(
+                refs_by_path[snapshot.reference.path]: Document(
                     snapshot.to_dict() or {}, snapshot.update_time.rfc3339()
                 )
                 for snapshot in snapshots
@@ -80,8 +82,8 @@ class FirestoreDocuments:
     ) -> bool:
         """Set top-level `fields` if the document still has `version`.
 
-        A retry after an answer that was lost finds the document changed, by itself: False then,
-        and whoever reads again sees what was written.
+        A retry after an answer that was lost finds the document changed, by itself: it returns
+        False, and a caller who reads again sees what was written.
         """
         with self._grpc.asking() as client:
             try:
@@ -103,8 +105,8 @@ class FirestoreDocuments:
     def commit(self, writes: Sequence[Write]) -> bool:
         """Replace whole documents if each still has its version.
 
-        A retry may find them changed by a try whose answer was lost: whose write that is, nobody
-        knows then.
+        A retry may find them changed by a try whose answer was lost: then nobody knows whose write
+        that is, and it is a StoreError.
         """
         failed: list[Exception] = []
         retry = self._retrying(if_exception_type(*_TRANSIENT), on_error=failed.append)
@@ -151,8 +153,8 @@ def _close(client: firestore.Client) -> None:
 
 
 def _unchanged_since(client: firestore.Client, version: str) -> Any:
-    seen = DatetimeWithNanoseconds.from_rfc3339(version)  # type: ignore[no-untyped-call]
-    return client.write_option(last_update_time=seen)
+    updated_at = DatetimeWithNanoseconds.from_rfc3339(version)  # type: ignore[no-untyped-call]
+    return client.write_option(last_update_time=updated_at)
 
 
 def _document(client: firestore.Client, ref: DocumentRef) -> firestore.DocumentReference:

@@ -1,7 +1,7 @@
-"""A client over gRPC that is made at its first call and kept, until one of its calls gets no answer.
+"""A client over gRPC that is kept until one of its calls gets no answer.
 
 The connection of such a call may be dead and not know it; the next call has a new client, with a
-new one.
+new connection.
 """
 
 import threading
@@ -22,8 +22,8 @@ from orchestrator_resilience.errors import StoreError, store_errors
 
 C = TypeVar("C")
 
-# What a channel has to be made with: else gRPC lends it the connection of the one before, which may
-# be the dead one.
+# With these options a channel has a connection of its own; without them gRPC would reuse the last
+# one, which may be dead.
 CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.keepalive_time_ms", 30_000),
@@ -35,7 +35,7 @@ _UNANSWERED = (DeadlineExceeded, RetryError, ServiceUnavailable)
 
 
 class GrpcClient(Generic[C]):
-    """Lends the client that `make` makes to calls on `store`, which is how people are told of it.
+    """Lends the client that `make` makes; `store` is the store's name in errors.
 
     `close` closes a client's connection.
     """

@@ -38,50 +38,52 @@ class JsonLinesArchive:
         """Append one checkpoint; raises StoreError."""
         append_line(self.path, json_line(checkpoint))
 
-    def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
-        """Return the lines that concern one of these dates, oldest first.
+    def read(self, game_dates: Mapping[str, Collection[date]], until: datetime) -> Lines:
+        """Return the lines that concern one of these dates, oldest first; none without a file.
 
-        None where there is no file.
-
-        In one pass, in which only what is kept is parsed as a whole: the file may have a million
-        lines.
+        The file is read in one pass, in which only the lines that are kept are parsed as a whole:
+        it may have a million lines.
         """
-        dates = {name: {day.isoformat() for day in days} for name, days in wanted.items() if days}
+        dates = {
+            name: {day.isoformat() for day in days} for name, days in game_dates.items() if days
+        }
         begin = {name: min(days) for name, days in dates.items()}
         before = dict[str, bytes]()
-        # By phase and date what closed a delivery, or RECEIVED by its delivery.
-        kept: dict[tuple[str, str | None], dict[object, bytes]] = defaultdict(dict)
+        # By phase and date: the lines that closed a delivery, and RECEIVED by its delivery.
+        by_date: dict[tuple[str, str | None], dict[object, bytes]] = defaultdict(dict)
         cut = set[tuple[str, str | None]]()
         for line, head in self._heads():
             if head.severity == Severity.INFO and head.time < begin.get(head.phase, ""):
                 before[head.phase] = line
             if not head.is_wanted(dates):
                 continue
-            own = kept[head.phase, head.day]
+            lines_of_date = by_date[head.phase, head.day]
             if head.closes is not False:
-                own.pop(str(head.delivery), None)
-                own[line] = line
+                lines_of_date.pop(str(head.delivery), None)
+                lines_of_date[line] = line
             elif head.checkpoint == CheckpointKind.RECEIVED:
-                own.setdefault(str(head.delivery), line)
-            if len(own) > _MOST_OF_A_DATE:
-                del own[next(iter(own))]
+                lines_of_date.setdefault(str(head.delivery), line)
+            if len(lines_of_date) > _MOST_OF_A_DATE:
+                del lines_of_date[next(iter(lines_of_date))]
                 cut.add((head.phase, head.day))
         lines, cut_at = list[Checkpoint](), list[datetime]()
-        for key, own in kept.items():
-            # From the newest to the oldest of the file, whatever their clocks said.
-            read = (_or_none(_checkpoint, own.popitem()[1]) for _ in range(len(own)))
+        for key, lines_of_date in by_date.items():
+            # From the last line of the file to the first, whatever the clocks said.
+            read = (
+                _or_none(_checkpoint, lines_of_date.popitem()[1]) for _ in range(len(lines_of_date))
+            )
             parsed = [c for c in read if c is not None and c.at <= until]
             lines += parsed
             cut_at += [parsed[-1].at if parsed else until] if key in cut else []
-        found = {
+        last_before = {
             name: last
             for name, line in before.items()
             if (last := _or_none(_checkpoint, line)) is not None
         }
-        return Lines(deliveries(lines, wanted), max(cut_at, default=None), found)
+        return Lines(deliveries(lines, game_dates), max(cut_at, default=None), last_before)
 
     def _heads(self) -> "Iterator[tuple[bytes, _Head]]":
-        """Yield the lines that can be read, with what tells whether they are wanted."""
+        """Yield the lines that can be read, each with its head."""
         try:
             with self.path.open("rb") as file:
                 for line in file:
@@ -94,7 +96,7 @@ class JsonLinesArchive:
 
 
 class _Head(msgspec.Struct):
-    """What tells of a line, without the rest of it, whether it is wanted."""
+    """The part of a line that says whether the line is wanted."""
 
     checkpoint: str
     closes: Any
@@ -114,7 +116,7 @@ class _Head(msgspec.Struct):
 
 
 _head = msgspec.json.Decoder(_Head).decode
-# unlike json, it makes each name once, in however many lines
+# unlike json, it makes each name only once for all lines
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 # So many deliveries of a date are enough to know what became of it; the newest count most.
 _MOST_OF_A_DATE = 2_000
@@ -125,9 +127,9 @@ def _checkpoint(line: str) -> Checkpoint:
 
 
 def _or_none(read: Callable[[str], R], line: bytes) -> R | None:
-    """Read a line; None for one that a crash cut short, or that is something else."""
+    """Read a line; None where a crash cut it short, or it is something else."""
     try:
-        # which an editor may put before the first one
+        # an editor may put it before the first line
         return read(line.decode().removeprefix("\ufeff"))
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
@@ -143,7 +145,7 @@ def append_line(path: Path, line: str) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # until the file is closed
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                # somebody died in the middle of a line, which must not take this one with it
+                # a process died within the last line, which must not spoil this one
                 data = b"\n" + data
             written = os.write(descriptor, data)
         finally:
@@ -155,12 +157,12 @@ def append_line(path: Path, line: str) -> None:
 
 
 def last_line(
-    path: Path, wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    path: Path, condition: Callable[[Mapping[str, Any]], bool] = lambda _: True
 ) -> dict[str, Any] | None:
-    """Return the last whole JSON object of a file of lines that is `wanted`, or None where there is none."""
+    """Return the last JSON object of a file of lines that meets `condition`, None without one."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
         return None
     objects = (_or_none(_object, line) for line in reversed(lines))
-    return next((found for found in objects if found is not None and wanted(found)), None)
+    return next((fields for fields in objects if fields is not None and condition(fields)), None)

@@ -33,6 +33,7 @@ def open_stores(
         return CloudStores(settings.project, settings, phases)
     if settings.on_cloud_run:
         raise ConfigurationError(
-            "GOOGLE_CLOUD_PROJECT is not set, and K_SERVICE is: the embedded stores are refused inside Cloud Run"
+            "GOOGLE_CLOUD_PROJECT is not set, and K_SERVICE is: the embedded stores are refused "
+            "inside Cloud Run"
         )
     return EmbeddedStores(settings.data_dir, must_exist=must_exist)

@@ -8,7 +8,7 @@ from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.plain import instant, shown
 from orchestrator_resilience.stores.base import ProcessorRun
 
-# Of each column its type in GoogleSQL, and whether it may be NULL.
+# For each column its type in GoogleSQL, and whether it may be NULL.
 _COLUMNS = {
     "processor": ("STRING", False),
     "game_date": ("DATE", False),
@@ -23,7 +23,7 @@ def processor_runs(
 ) -> list[ProcessorRun]:
     """Return the run of each row.
 
-    Raises StoreError, which names the column that is not as it has to be.
+    Raises StoreError, which names the column that is missing or has another type.
     """
     lacking = [name for name in _COLUMNS if name not in columns]
     if lacking:

@@ -38,16 +38,18 @@ CREATE TABLE IF NOT EXISTS documents (
     PRIMARY KEY (collection, id)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS phase_completions (
-    row_id TEXT NOT NULL PRIMARY KEY, phase TEXT NOT NULL, game_date TEXT NOT NULL, processor_name TEXT NOT NULL,
-    status TEXT NOT NULL, record_count INTEGER, correlation_id TEXT, execution_id TEXT, completed_at TEXT NOT NULL,
+    row_id TEXT NOT NULL PRIMARY KEY, phase TEXT NOT NULL, game_date TEXT NOT NULL,
+    processor_name TEXT NOT NULL, status TEXT NOT NULL, record_count INTEGER,
+    correlation_id TEXT, execution_id TEXT, completed_at TEXT NOT NULL,
     is_incremental INTEGER, entities_changed TEXT NOT NULL, metadata TEXT NOT NULL, event_id TEXT,
     is_triggered INTEGER NOT NULL, trigger_reason TEXT, inserted_at TEXT NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS phase_completions_by_date ON phase_completions (game_date, phase, processor_name);
+CREATE INDEX IF NOT EXISTS phase_completions_by_date
+    ON phase_completions (game_date, phase, processor_name);
 PRAGMA user_version = 1;
 """
 
-# What the table of the schema looks like to a query.
+# The table of the schema as the queries see it.
 _TABLE = Table("phase_completions", REQUIRED_COLUMNS | OPTIONAL_COLUMNS)
 
 
@@ -56,7 +58,7 @@ class SqliteFile:
 
     With `must_exist`, a file that is not there is an error, and none is made. Without `durable`,
     commits do not wait for the disk: a power cut may lose the last ones, a crash of the process
-    not.
+    does not.
     """
 
     def __init__(self, path: Path, *, must_exist: bool = False, durable: bool = True) -> None:
@@ -86,10 +88,7 @@ class SqliteFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Lend the connection inside one transaction.
-
-        Committed at the end, rolled back on any error.
-        """
+        """Lend the connection inside a transaction: committed at the end, or rolled back."""
         with self.reading() as connection:
             # IMMEDIATE waits for its turn here; a transaction that begins by reading could only
             # fail later.
@@ -114,7 +113,7 @@ class SqliteFile:
             connection.close()
 
     def _identity(self) -> tuple[int, int] | None:
-        """Return what tells the file from another one of its name; None where there is none."""
+        """Return what distinguishes the file from another of its name; None where there is none."""
         status = self.path.stat() if self.path.exists() else None
         return status and (status.st_dev, status.st_ino)
 
@@ -133,7 +132,7 @@ class SqliteFile:
             if not self._must_exist and connection.execute("PRAGMA user_version").fetchone() == (
                 0,
             ):
-                # Whoever opens a new file first switches its journal, for which SQLite does not
+                # The first to open a new file switches its journal, for which SQLite does not
                 # wait its turn.
                 _insist(lambda: connection.execute("PRAGMA journal_mode = WAL"))
                 _insist(lambda: connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;"))
@@ -166,26 +165,26 @@ class SqliteDocuments:
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
         """Read many documents."""
         with self._file.reading() as connection:
-            found = ((ref, *self._get(connection, ref)) for ref in refs)
+            documents = ((ref, *self._get(connection, ref)) for ref in refs)
             return {
                 ref: Document(fields, version)
-                for ref, fields, version in found
+                for ref, fields, version in documents
                 if version is not None
             }
 
     def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
         """Merge `fields` into the document."""
         with self._file.writing() as connection:
-            known, version = self._get(connection, ref)
-            self._put(connection, ref, _merged(known, fields), version)
+            current, version = self._get(connection, ref)
+            self._put(connection, ref, _merged(current, fields), version)
 
     def update_if_unchanged(
         self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
     ) -> bool:
         """Set top-level `fields` if the document still has `version`."""
         with self._file.writing() as connection:
-            known, _ = self._get(connection, ref)
-            return self._replace(connection, [(ref, {**known, **fields}, version)])
+            current, _ = self._get(connection, ref)
+            return self._replace(connection, [(ref, {**current, **fields}, version)])
 
     def commit(self, writes: Sequence[Write]) -> bool:
         """Replace whole documents if each still has its version."""
@@ -236,7 +235,10 @@ class SqliteCompletionLog:
         """Store `rows`; one that is there already stays as it is."""
         with self._file.writing() as connection:
             connection.executemany(
-                "INSERT OR IGNORE INTO phase_completions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    "INSERT OR IGNORE INTO phase_completions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                    "?, ?, ?, ?, ?, ?)"
+                ),
                 [_row_values(row, now) for row in rows],
             )
 
@@ -246,9 +248,9 @@ class SqliteCompletionLog:
         with self._file.reading() as connection:
             lines = connection.execute(completions_sql(_TABLE, phases), parameters)
             names = [column for column, *_ in lines.description]
-            found = [dict(zip(names, line, strict=True)) for line in lines]
+            rows = [dict(zip(names, line, strict=True)) for line in lines]
         dated = [
-            line | {"game_date": day} for line in found if (day := calendar_date(line["game_date"]))
+            line | {"game_date": day} for line in rows if (day := calendar_date(line["game_date"]))
         ]
         return summaries(line | {"is_triggered": bool(line["is_triggered"])} for line in dated)
 
@@ -291,12 +293,12 @@ class SqliteCounts:
 
     @contextmanager
     def _answer(self, query: str, since: date, until: date) -> Iterator[sqlite3.Cursor]:
-        """Lend the rows of a query; every failure comes out as a StoreError that names the folder."""
+        """Lend the rows of a query; every failure is a StoreError that names the folder."""
         named = query.replace('""', '"')
         try:
             with closing(sqlite3.connect("file:?mode=memory", uri=True)) as connection:
                 for file in sorted(self._folder.glob("*.sqlite3")):
-                    # SQLite takes ten
+                    # only files that the query names, because SQLite takes ten
                     if re.search(rf"(?<!\w){re.escape(file.stem)}(?!\w)", named, re.IGNORECASE):
                         name = file.stem.replace('"', '""')
                         connection.execute(
@@ -310,9 +312,9 @@ class SqliteCounts:
 
 
 def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of runs with the date and the times that SQLite holds as texts.
+    """Return a row of runs with its date and times, which SQLite holds as texts, as such.
 
-    What is none stays as it is.
+    A text that is none stays as it is.
     """
     times = {
         name: instant(row.get(name)) or row.get(name) for name in ("started_at", "finished_at")
@@ -358,9 +360,9 @@ def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _merged(known: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(current: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """Merge map by map, as Firestore's `set(merge=True)` does."""
-    result = dict(known)
+    result = dict(current)
     for name, value in fields.items():
         before = result.get(name)
         result[name] = (

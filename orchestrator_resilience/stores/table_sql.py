@@ -17,21 +17,23 @@ REQUIRED_COLUMNS = {
     "completed_at": "TIMESTAMP",
     "inserted_at": "TIMESTAMP",
 }
-# By these a table is known that says of each phase and date whether the flag is set, and what else
-# it may say.
+# By these columns a flag table is known, and these it may have besides.
 FLAG_TABLE_COLUMNS = {"phase": "STRING", "game_date": "DATE", FLAG_COLUMN: "BOOL"}
 _MORE_OF_A_FLAG_TABLE = {"triggered_at": "TIMESTAMP", "trigger_reason": "STRING"}
 
-# What Pub/Sub writes is there in one of these types, as the table's owner has chosen.
+# The column `data` has one of these types, as the table's owner has chosen.
 _BODIES = {
     # Rounded, because a number of more than 17 digits would make NULL of the whole message.
     "BYTES": "SAFE.PARSE_JSON(SAFE_CONVERT_BYTES_TO_STRING(data), wide_number_mode=>'round')",
     "STRING": "SAFE.PARSE_JSON(data, wide_number_mode=>'round')",
     "JSON": "data",
 }
-# A day earlier, because a report may come before its date begins in UTC; rows that were streamed a
-# moment ago are in no partition yet.
-_INGESTED = "\n    AND (_PARTITIONTIME >= TIMESTAMP_SUB(TIMESTAMP(@since), INTERVAL 1 DAY) OR _PARTITIONTIME IS NULL)"
+# From a day earlier on, because a report may come before its date begins in UTC. Rows that were
+# streamed a moment ago are in no partition yet.
+_INGESTED = (
+    "\n    AND (_PARTITIONTIME >= TIMESTAMP_SUB(TIMESTAMP(@since), INTERVAL 1 DAY) OR "
+    "_PARTITIONTIME IS NULL)"
+)
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -48,19 +50,14 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def partitions(self) -> str:
-        """The condition without which a table may refuse to be read.
-
-        Empty where a column's is enough.
-        """
+        """The condition without which the table may refuse to be read; may be empty."""
         return _INGESTED if self.by_ingestion else ""
 
 
 def completions_sql(table: Table, phases: Iterable[str]) -> str:
-    """Select the rows of a completion log.
+    """Select the rows of a completion log; an optional column that it lacks is NULL.
 
-    Raises StoreError for a column that it needs and has not as such.
-
-    One of our own that it lacks is NULL.
+    Raises StoreError for a required column that is missing or has another type.
     """
     _require(table, REQUIRED_COLUMNS)
     optional = _columns(
@@ -79,9 +76,10 @@ def messages_sql(table: Table) -> str:
     _require(table, {"publish_time": "TIMESTAMP"})
     kind = table.columns.get("data", "none")
     if kind not in _BODIES:
-        *others, last = _BODIES
+        *first_types, last = _BODIES
         raise StoreError(
-            f"{table.name} needs a column data of {', '.join(others)} or {last}, and has {kind}"
+            f"{table.name} needs a column data of {', '.join(first_types)} or {last}, and has "
+            f"{kind}"
         )
     return _text("messages.sql").format(
         table=table.name, partitions=table.partitions, body=_BODIES[kind]
@@ -98,7 +96,7 @@ def flag_table_sql(table: Table) -> str:
 def flag_tables_sql(dataset: str) -> str:
     """Select the columns of `dataset` (its full name) by which a flag table is known.
 
-    It names no processor.
+    A flag table has no column that names a processor.
     """
     return _text("find_flag_tables.sql").format(
         dataset=dataset, names=_literals((*FLAG_TABLE_COLUMNS, "processor_name"))
@@ -106,7 +104,7 @@ def flag_tables_sql(dataset: str) -> str:
 
 
 def _require(table: Table, columns: Mapping[str, str]) -> None:
-    """Raise a StoreError that names those of `columns`, given by their types, that the table has not as such."""
+    """Raise a StoreError that names those of `columns` (types by name) that a table lacks."""
     if wrong := [
         f"{name} {kind}" for name, kind in columns.items() if table.columns.get(name) != kind
     ]:
@@ -114,9 +112,9 @@ def _require(table: Table, columns: Mapping[str, str]) -> None:
 
 
 def _columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
-    """Name `columns`, given by their types.
+    """Return SQL for each of `columns` (types by name): the column, or NULL where there is none.
 
-    One that the table lacks, or has as something else, is NULL.
+    A column of another type counts as none.
     """
     return {
         name: name if table.columns.get(name) == kind else f"CAST(NULL AS {kind})"
@@ -125,7 +123,7 @@ def _columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def _literals(texts: Iterable[str]) -> str:
-    """Write texts without a quote, as are the names of phases and columns, for GoogleSQL and SQLite."""
+    """Write texts without a quote in them, such as names of phases, for GoogleSQL and SQLite."""
     return ", ".join(f"'{text}'" for text in texts)
 
 
@@ -133,7 +131,7 @@ def _text(file: str) -> str:
     return resources.files(__package__).joinpath(file).read_text("utf-8")
 
 
-# Under which other names people keep what is needed, those that say most first.
+# Other names of a needed column, the clearest first.
 _OTHER_NAMES = {
     "game_date": ("date", "data_date", "run_date", "day", "event_date"),
     "processor_name": ("processor", "processor_id", "name", "job_name", "task_id", "source"),
@@ -148,7 +146,7 @@ _OTHER_NAMES = {
     ),
     "inserted_at": ("loaded_at", "ingested_at", "created_at", "updated_at"),
 }
-# How a value of another type becomes one of these, by the type that it has.
+# How to convert a column, by the type that is needed and the type that it has.
 _CONVERSIONS = {
     ("DATE", "TIMESTAMP"): "DATE({})",
     ("DATE", "DATETIME"): "DATE({})",
@@ -160,15 +158,16 @@ _CONVERSIONS = {
 def view_sql(table: Table, phase: str) -> str:
     """Return a view that is a completion log, made of the columns that a table has.
 
-    Empty where the table is one.
-
-    What none of them is like is NULL, and marked: somebody has to say which it is.
+    It is empty where the table is a completion log itself. A column for which the table has nothing
+    alike is NULL and marked: somebody has to say which one it is.
     """
     if all(table.columns.get(name) == kind for name, kind in REQUIRED_COLUMNS.items()):
         return ""
     chosen: dict[str, str] = {}
     for name, kind in REQUIRED_COLUMNS.items():
-        names = [one for one in (name, *_OTHER_NAMES.get(name, ())) if one in table.columns]
+        names = [
+            column for column in (name, *_OTHER_NAMES.get(name, ())) if column in table.columns
+        ]
         if names:
             chosen[name] = _converted(names[0], table.columns[names[0]], kind)
         elif name == "phase":
@@ -192,10 +191,10 @@ def view_sql(table: Table, phase: str) -> str:
     )
 
 
-def _converted(name: str, kind: str, wanted: str) -> str:
-    if kind == wanted:
+def _converted(name: str, kind: str, expected: str) -> str:
+    if kind == expected:
         return name
-    return _CONVERSIONS.get((wanted, kind), f"SAFE_CAST({{}} AS {wanted})").format(name)
+    return _CONVERSIONS.get((expected, kind), f"SAFE_CAST({{}} AS {expected})").format(name)
 
 
 def _with_commas(lines: list[str]) -> list[str]:

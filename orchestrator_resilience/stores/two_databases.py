@@ -8,29 +8,29 @@ from typing import Any
 
 from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore, Write
 
-# What the names of the canary's collections begin with.
+# The names of the canary's collections begin so.
 _CANARYS = "canary_"
 
 
 class TwoDatabases:
-    """A DocumentStore: the collections `canary_…` are in `own`, and every other one is in `pipeline`.
+    """A DocumentStore: collections `canary_…` are in `canary`, and all others in `pipeline`.
 
-    A call that concerns one of them asks that one only, so that the other may be down.
+    A call that concerns one of the databases asks only that one, so that the other may be down.
     """
 
-    def __init__(self, pipeline: DocumentStore, own: DocumentStore) -> None:
-        self._pipeline, self._own = pipeline, own
+    def __init__(self, pipeline: DocumentStore, canary: DocumentStore) -> None:
+        self._pipeline, self._canary = pipeline, canary
 
     def _store(self, ref: DocumentRef) -> DocumentStore:
-        return self._own if ref.collection.startswith(_CANARYS) else self._pipeline
+        return self._canary if ref.collection.startswith(_CANARYS) else self._pipeline
 
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
         """Read many documents, in one call of each database that is asked."""
         documents: dict[DocumentRef, Document] = {}
         refs = [*refs]
-        for store in (self._pipeline, self._own):
-            if wanted := [ref for ref in refs if self._store(ref) is store]:
-                documents |= store.get_all(wanted)
+        for store in (self._pipeline, self._canary):
+            if refs_of_store := [ref for ref in refs if self._store(ref) is store]:
+                documents |= store.get_all(refs_of_store)
         return documents
 
     def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
@@ -46,7 +46,7 @@ class TwoDatabases:
     def commit(self, writes: Sequence[Write]) -> bool:
         """Replace whole documents of one database.
 
-        ValueError for those of two, which are not written at once.
+        Raises ValueError for documents of two, which cannot be written at once.
         """
         stores = {id(store): store for store in (self._store(ref) for ref, *_ in writes)}
         if len(stores) > 1:

@@ -20,7 +20,7 @@ from orchestrator_resilience import CheckpointLogger, Phase
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Period
-from orchestrator_resilience.progress import Progress, Registration, Report, Trigger
+from orchestrator_resilience.progress import ProcessorReport, Progress, Registration, Trigger
 from orchestrator_resilience.stores.base import DocumentRef, Flag, ProcessorRun
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
@@ -30,7 +30,7 @@ MINUTE, HOUR, YEAR = timedelta(minutes=1), timedelta(hours=1), timedelta(days=36
 DEADLINE = PHASE.deadline(DAY)
 ALL = Logged(
     {name: Arrival(AT, AT + timedelta(seconds=1)) for name in FIVE},
-    dict.fromkeys(FIVE, Report("success", AT)),
+    dict.fromkeys(FIVE, ProcessorReport("success", AT)),
 )
 DAYS = [date(2026, 2, day) for day in (9, 10, 11)]
 AHEAD = [30 * MINUTE, 5 * HOUR, YEAR]
@@ -150,8 +150,8 @@ def _run(started: int | None, finished: int | None, status: str | None) -> Proce
 
 def test_a_report_of_the_future_is_not_the_last_one() -> None:
     """A failure whose clock is a year ahead does not outdate what is known since."""
-    log = Seen(Logged({}, {FIVE[0]: Report("failed", AT + YEAR)}))
-    document = Seen(Progress(PHASE.expected, reports={FIVE[0]: Report("no_data", AT)}))
+    log = Seen(Logged({}, {FIVE[0]: ProcessorReport("failed", AT + YEAR)}))
+    document = Seen(Progress(PHASE.expected, reports={FIVE[0]: ProcessorReport("no_data", AT)}))
     assert (
         "(failed)" not in judge(evidence_of(log, progress=document), PHASE, DEADLINE + HOUR).summary
     )

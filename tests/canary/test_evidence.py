@@ -19,7 +19,7 @@ from canary.domain.evidence import (
 )
 from orchestrator_resilience import Phase
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
-from orchestrator_resilience.progress import Report
+from orchestrator_resilience.progress import ProcessorReport
 from orchestrator_resilience.stores.base import Flag, ProcessorSummary
 
 AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
@@ -65,7 +65,7 @@ def test_aliases_are_one_processor(phase: Phase) -> None:
     ]
     expected = Logged(
         completed={"p2_nbacom_boxscores": Arrival(AT, AT + MINUTE)},
-        reports={"p2_nbacom_boxscores": Report("failed", AT + 5 * MINUTE)},
+        reports={"p2_nbacom_boxscores": ProcessorReport("failed", AT + 5 * MINUTE)},
         unexpected=frozenset({"p2_bdl_box_scores"}),
         flag=Flag(is_set=True, at=AT, reason="all_complete"),
     )

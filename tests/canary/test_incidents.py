@@ -17,7 +17,7 @@ from canary.domain.incident import (
     DateMemory,
     Incident,
     NotificationKind,
-    Outcome,
+    PostOutcome,
     Situation,
     answered,
     follow,
@@ -62,7 +62,7 @@ def lives(
     heard = {name: list[tuple[datetime, NotificationKind]]() for name in CHANNELS}
     for number, (now, one) in enumerate(verdicts):
         refused = {
-            name: Outcome.NOT_POSTED for name, runs in (down or {}).items() if number in runs
+            name: PostOutcome.NOT_POSTED for name, runs in (down or {}).items() if number in runs
         }
         memory, told = step(memory, one, replace(AT, now=now, run=str(number)), refused)
         for name, kind in told.items():
@@ -164,7 +164,7 @@ def test_what_could_not_be_sent_is_sent_by_the_next_run(
     ("verdicts", "down", "told"),
     [
         ([BAD] * 4, range(3), [N.OPENED]),  # it was down when it began
-        # how things stand, and no history
+        # what is open, and no history
         ([BAD, CRASHED, *[BLOCKED] * 3], range(1, 4), [N.OPENED, N.CHANGED]),
         ([BAD] * 50, range(1, 40), [N.OPENED, N.REMINDER]),
         ([BAD, GOOD, GOOD, GOOD], range(3), []),
@@ -362,8 +362,8 @@ def test_a_stretch_of_days_that_nobody_can_decide_is_one_matter() -> None:
 # What may have been heard
 
 
-@pytest.mark.parametrize("outcome", [None, Outcome.NOT_KNOWN])
-def test_what_may_have_been_heard_counts_and_is_sent_again(outcome: Outcome | None) -> None:
+@pytest.mark.parametrize("outcome", [None, PostOutcome.NOT_KNOWN])
+def test_what_may_have_been_heard_counts_and_is_sent_again(outcome: PostOutcome | None) -> None:
     """A run that died, or an answer that was lost: OPENED again, or that it is over."""
     followed = follow(DateMemory(), BAD, AT)
     memory = sending(followed, dict.fromkeys(CHANNELS, N.OPENED), BAD, "", AT)
@@ -400,7 +400,7 @@ def test_an_end_without_an_answer_is_given_up() -> None:
     memory = follow(opened(), GOOD, replace(AT, now=START + TICK))
     count = 0
     for number in range(2, 9):
-        lost = dict.fromkeys(CHANNELS, Outcome.NOT_KNOWN)
+        lost = dict.fromkeys(CHANNELS, PostOutcome.NOT_KNOWN)
         before = memory.sent
         memory, _ = step(
             memory, GOOD, replace(AT, now=START + number * TICK, run=str(number)), lost

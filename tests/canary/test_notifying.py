@@ -32,7 +32,7 @@ from canary.domain.silence import people_ref
 from canary.domain.verdict import Level, Verdict, VerdictKind
 from canary.function import Canary, _failure
 from canary.notify.channel import Channels, Notification, NotifyError, Warned
-from canary.notify.incidents import Notified, notify
+from canary.notify.incidents import Notified, notify_channels
 from canary.notify.log_entry import LogChannel
 from canary.notify.message import logs_link
 from canary.run import watch
@@ -144,7 +144,7 @@ def run_on(
         remembered = Unreadable(str(error))
     deadline = deadline or Deadline(60)
     phases = {phase.name: phase}
-    return notify(
+    return notify_channels(
         documents, remembered, Judged(told), channels, phases=phases, now=now, deadline=deadline
     )
 
@@ -326,7 +326,7 @@ def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -
     assert word == (
         "nobody is notified through the channel slack any more: Slack answered 404 no_service. "
         "Give it an address that "
-        "is taken; it is then sent how things stand"
+        "is taken; it is then sent all that is open"
     )
     mended = Recorder("slack", "new")
     for number in range(96, 100):

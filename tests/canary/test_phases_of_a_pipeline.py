@@ -193,7 +193,7 @@ def test_only_others_reported_is_silence(pipeline: Pipeline) -> None:
         ("optional = {player_daily_cache = []}", "optional: player_daily_cache is expected"),
         (
             'optional = {another = ["PlayerDailyCacheProcessor"]}',
-            "'PlayerDailyCacheProcessor' stands for both",
+            "'PlayerDailyCacheProcessor' is a name of both",
         ),
         ('optional = {"no name" = []}', "optional: 'no name'"),
         ("optional = {another = 7}", "optional.another"),

@@ -41,7 +41,7 @@ from canary.page.axis import FoldedAxis
 from canary.page.board import _axis
 from orchestrator_resilience import Phase
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity
-from orchestrator_resilience.progress import Progress, Registration, Report, Trigger
+from orchestrator_resilience.progress import ProcessorReport, Progress, Registration, Trigger
 from orchestrator_resilience.stores.base import Document
 from tests.proof.inputs import FIVE, PHASE
 from tests.proof.steps import AT, step
@@ -138,7 +138,7 @@ def evidence_of(
     visible = timedelta(seconds=delay)
     log = Logged(
         {name: Arrival(at, at + visible) for name, at in times.items()},
-        {name: Report("success", at) for name, at in times.items()},
+        {name: ProcessorReport("success", at) for name, at in times.items()},
     )
     held = dict(list(times.items())[: {"none": 0, "all": 5, "four": 4}[document]])
     registered = {name: Registration(at, name, at + visible) for name, at in held.items()}
@@ -238,7 +238,9 @@ def moved(evidence: Evidence, tz: Any) -> Evidence:
         n: Arrival(a.completed_at.astimezone(tz), a.visible_at.astimezone(tz))
         for n, a in log.completed.items()
     }
-    reports = {n: Report(r.status, r.at and r.at.astimezone(tz)) for n, r in log.reports.items()}
+    reports = {
+        n: ProcessorReport(r.status, r.at and r.at.astimezone(tz)) for n, r in log.reports.items()
+    }
     progress = evidence.progress
     if isinstance(progress, Seen):
         registered = {

@@ -13,7 +13,7 @@ from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text, j
 from canary.notify.message import CommandLine, alert
 from orchestrator_resilience import Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
-from orchestrator_resilience.progress import Progress, Registration, Report, Trigger
+from orchestrator_resilience.progress import ProcessorReport, Progress, Registration, Trigger
 from orchestrator_resilience.stores.base import Flag
 
 PHASE = load_phase("phase2", BUNDLED_PHASES)
@@ -35,7 +35,9 @@ def logged(names: list[str], visible_after: timedelta = SECOND, **more: Any) -> 
     }
     statuses = {**dict.fromkeys(names, "success"), **more.pop("statuses", {})}
     return Seen(
-        Logged(arrivals, {name: Report(status) for name, status in statuses.items()}, **more)
+        Logged(
+            arrivals, {name: ProcessorReport(status) for name, status in statuses.items()}, **more
+        )
     )
 
 
@@ -54,8 +56,8 @@ TRIGGER = Trigger(DONE + SECOND, "all_complete", "5")
 PARTIAL = Trigger(DONE, "deadline_exceeded", deliberately_partial=True)
 ALL, FOUR = logged(FIVE), logged(FIVE[:4])
 DOC_ALL, DOC_FOUR, DOC_SET = registered(FIVE), registered(FIVE[:4]), registered(FIVE, TRIGGER)
-NO_WORK = Seen(Logged({}, dict.fromkeys(FIVE, Report("no_data"))))
-FOUR_IDLE = Seen(Logged({}, dict.fromkeys(FIVE[:4], Report("skipped"))))
+NO_WORK = Seen(Logged({}, dict.fromkeys(FIVE, ProcessorReport("no_data"))))
+FOUR_IDLE = Seen(Logged({}, dict.fromkeys(FIVE[:4], ProcessorReport("skipped"))))
 
 K = VerdictKind
 
@@ -162,7 +164,7 @@ TABLE = {
         K.INCOMPLETE,
         "1 h 00 min past",
         now=DEADLINE + HOUR,
-        completion_log=Seen(Logged({}, {FIVE[0]: Report("failed")})),
+        completion_log=Seen(Logged({}, {FIVE[0]: ProcessorReport("failed")})),
         progress=NOTHING,
     ),
     "only an unexpected one": Row(
@@ -220,7 +222,7 @@ TABLE = {
         K.UNKNOWN,
         "the work query says that there was no work, but failed: p2_bigdataball_pbp",
         now=DEADLINE + HOUR,
-        completion_log=Seen(Logged({}, {FIVE[0]: Report("failed")})),
+        completion_log=Seen(Logged({}, {FIVE[0]: ProcessorReport("failed")})),
         progress=NOTHING,
         work=Seen(0),
     ),
@@ -664,33 +666,33 @@ def test_games_are_compared_where_both_are_counted(  # noqa: PLR0917 (the column
 
 
 COUNTS: list[Source[int]] = [Absent(), REFUSED, Seen(0), Seen(9)]
+LOGS = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, logged(FIVE, HOUR), Seen(Logged())]
+DOCUMENTS = [
+    Absent(),
+    REFUSED,
+    DOC_ALL,
+    DOC_FOUR,
+    DOC_SET,
+    registered(FIVE[:4], TRIGGER),
+    registered([], TRIGGER),
+    registered(FIVE[:4], PARTIAL),
+    registered([]),
+]
+MOMENTS = [
+    DONE - HOUR,
+    DONE,
+    DONE + timedelta(minutes=30),
+    DONE + 2 * HOUR,
+    DEADLINE,
+    DEADLINE + timedelta(days=3),
+]
 
 
 def test_every_combination_keeps_the_promises() -> None:
     """Unreadable evidence is UNKNOWN, and the accusation is made exactly by the mission's rule."""
-    logs = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, logged(FIVE, HOUR), Seen(Logged())]
-    documents = [
-        Absent(),
-        REFUSED,
-        DOC_ALL,
-        DOC_FOUR,
-        DOC_SET,
-        registered(FIVE[:4], TRIGGER),
-        registered([], TRIGGER),
-        registered(FIVE[:4], PARTIAL),
-        registered([]),
-    ]
-    moments = [
-        DONE - HOUR,
-        DONE,
-        DONE + timedelta(minutes=30),
-        DONE + 2 * HOUR,
-        DEADLINE,
-        DEADLINE + timedelta(days=3),
-    ]
     kinds = set()
     for completion_log, progress, outcome, work, now in itertools.product(
-        logs, documents, COUNTS, COUNTS, moments
+        LOGS, DOCUMENTS, COUNTS, COUNTS, MOMENTS
     ):
         verdict = verdict_of(completion_log, progress, now, outcome=outcome, work=work)
         kinds.add(verdict.kind)

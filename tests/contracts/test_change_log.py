@@ -28,7 +28,7 @@ from orchestrator_resilience.stores.cloud import CloudStores
 from orchestrator_resilience.stores.cloud_changes import (
     CloudLoggingChanges,
     _attempt,
-    _made,
+    _changes_of,
     change_filter,
 )
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -616,7 +616,7 @@ def test_a_log_entry_is_a_change_an_attempt_or_nothing(data: bytes) -> None:
     entry = or_error(DecodeError, lambda: LogEntry.deserialize(data))
     if isinstance(entry, DecodeError):
         return
-    for change in _made([entry, entry], PARTS):
+    for change in _changes_of([entry, entry], PARTS):
         assert change.at.tzinfo is not None
         check_change(change)
     attempt = _attempt(entry)

@@ -50,14 +50,14 @@ def test_no_commit_is_of_both(opened: CloudStores) -> None:
     assert opened.documents.get_all([PROGRESS, canary_ref("canary")]) == {}
 
 
-@pytest.mark.parametrize("down", ["pipeline", "own"])
+@pytest.mark.parametrize("down", ["pipeline", "canary"])
 def test_one_that_is_down_leaves_the_other(stores: EmbeddedStores, phase: Phase, down: str) -> None:
     """The flag is known without the canary's memory, and its memory without the flag."""
 
     def refused(*_: Any) -> Any:
         raise StoreError("Firestore: NotFound: 404 there is no such database")
 
-    databases: dict[str, Any] = {"pipeline": stores.documents, "own": stores.documents}
+    databases: dict[str, Any] = {"pipeline": stores.documents, "canary": stores.documents}
     databases |= {down: SimpleNamespace(get_all=refused)}
     asked: Any = SimpleNamespace(
         documents=TwoDatabases(**databases),
@@ -69,4 +69,4 @@ def test_one_that_is_down_leaves_the_other(stores: EmbeddedStores, phase: Phase,
     gathered = gather(asked, {"phase2": [date(2026, 2, 10)]}, {"phase2": phase}, now=NOW)
     (evidence,) = gathered.evidence
     unreadable = [isinstance(seen, Unreadable) for seen in (evidence.progress, gathered.remembered)]
-    assert unreadable == [down == "pipeline", down == "own"]
+    assert unreadable == [down == "pipeline", down == "canary"]

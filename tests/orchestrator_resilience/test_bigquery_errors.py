@@ -1,4 +1,4 @@
-"""What BigQuery says in a page, as it is told: one sentence with what to do.
+"""What BigQuery says in a page, as it is said: one sentence with what to do.
 
 The texts are BigQuery's own.
 """
@@ -22,7 +22,10 @@ END = ", location: query\n\nLocation: US\nJob ID: 3b1c\n"
 
 MAKE_IT = "make it (`canary setup` makes the completion log), or name another in the phases file"
 READ_IT = "grant roles/bigquery.dataViewer on the dataset and roles/bigquery.jobUser on the project"
-DENIED = "Access Denied: Table p:d.t: User does not have permission to query table p:d.t, or perhaps it does not exist"
+DENIED = (
+    "Access Denied: Table p:d.t: User does not have permission to query table p:d.t, or perhaps it "
+    "does not exist"
+)
 PERIMETER = (
     "VPC Service Controls: Request is prohibited by organization's policy. Identifier: abc-123"
 )
@@ -34,7 +37,7 @@ ELSEWHERE = "Not found: Dataset p:d was not found in location US"
 LET_IN = "ask who keeps the perimeter to let this account in"
 UNKNOWN_NAME = "Unrecognized name: status at [5:3]"
 # As documented at https://docs.cloud.google.com/bigquery/docs/error-messages: HTTP status, reason,
-# message; then what is told of it. No role is advised for anything else than a missing role.
+# message; then what is said of it. No role is advised for anything else than a missing role.
 REFUSALS = [
     (404, "notFound", "Not found: Table p:d.t", f"NotFound: Table p:d.t: {MAKE_IT}"),
     (
@@ -81,7 +84,10 @@ REFUSALS = [
         400,
         "invalidQuery",
         f"{UNKNOWN_NAME}; reason: invalidQuery, message: {UNKNOWN_NAME}{END}",
-        f"BadRequest: {UNKNOWN_NAME}: mend the query of the phases file, or the table that it names",
+        (
+            f"BadRequest: {UNKNOWN_NAME}: mend the query of the phases file, or the table that it "
+            "names"
+        ),
     ),
     (400, "invalidQuery", f"Syntax error{END}", "BadRequest: Syntax error, location: query"),
     (400, "invalidQuery", "x" * 5000, f"BadRequest: {'x' * 200}… (5000 characters)"),
@@ -89,19 +95,21 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "message", "told"), REFUSALS, ids=[f"{r[1]} {r[2][:9]}" for r in REFUSALS]
+    ("status", "reason", "message", "sentence"),
+    REFUSALS,
+    ids=[f"{r[1]} {r[2][:9]}" for r in REFUSALS],
 )
 def test_a_refusal_is_one_sentence_with_what_helps(
-    raw: RawAnswers, status: int, reason: str, message: str, told: str
+    raw: RawAnswers, status: int, reason: str, message: str, sentence: str
 ) -> None:
-    """By BigQuery's own reason: the class and the words that matter, without addresses, job ids, or page after page."""
+    """The class and the words that matter, by BigQuery's own reason; no addresses, no job ids."""
     error = {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}
     raw.answers = [http_answer(json.dumps({"error": error}), f"{status} No")]
     store = BigQuery("p", emulated=True, seconds=1)
     with pytest.raises(StoreError) as raised:
         store.query("SELECT 1", [])
     store.close()
-    assert str(raised.value) == f"BigQuery: {told}"
+    assert str(raised.value) == f"BigQuery: {sentence}"
 
 
 _TABLE = {"projectId": "project", "datasetId": "nba_orchestration", "tableId": "phase_completions"}

@@ -132,7 +132,7 @@ OLD_DOCUMENTS: dict[str, tuple[dict[str, Any], list[str], bool]] = {
 def test_the_rest_is_read_from_the_document(
     document: str, checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """The same lines as where completed and triggered are given, of every form that old code has left."""
+    """The same lines as with completed and triggered, of every form that old code has left."""
     fields, completed, triggered = OLD_DOCUMENTS[document]
     with begin(checkpoints) as delivery:
         delivery.post_transaction(should_trigger=False, document=fields)
@@ -215,7 +215,7 @@ def test_what_makes_no_sense_is_no_line_and_is_counted(
 def test_a_flag_that_is_set_on_purpose_after_the_transaction(
     checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """The deadline path: a second word about the same delivery, with a reason where no document says it."""
+    """The deadline path: a second line of the same delivery, with a reason of its own."""
     with begin(checkpoints) as delivery:
         delivery.post_transaction(should_trigger=False, completed=FIVE[:4], triggered=False)
         delivery.post_transaction(
@@ -230,7 +230,8 @@ def test_a_flag_that_is_set_on_purpose_after_the_transaction(
     ]
     last = sink.checkpoints[-1]
     assert last.message == (
-        f"CHECKPOINT_TRIGGERED: 4/5 complete, _triggered is set on purpose, deadline_exceeded {WHOSE}"
+        "CHECKPOINT_TRIGGERED: 4/5 complete, _triggered is set on purpose, deadline_exceeded "
+        f"{WHOSE}"
     )
     assert (last.fields["outcome"], sink.checkpoints[-2].severity) == ("partial", Severity.INFO)
 
@@ -258,7 +259,7 @@ SEEDS = (
 def test_the_plans_words_find_their_lines(
     checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """Both as they stand in the plan, with nothing before or between.
+    """Both as they are in the plan, with nothing before or between.
 
     And each line names whose it is after them.
     """
@@ -370,7 +371,7 @@ def test_whether_the_next_phase_was_started(
 ) -> None:
     """The line closes the delivery, and says as well what the transaction did.
 
-    Without one it stands alone.
+    Without one it is alone.
     """
     for is_decided in (True, False):
         with begin(checkpoints) as delivery:
@@ -444,7 +445,7 @@ def test_two_lists_have_one_hash_if_they_have_the_same_names(
 def test_the_hash_is_of_the_list_that_was_compared(
     checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """So that two deployments that wait for different lists are told apart.
+    """So that two deployments that wait for different lists are distinguished.
 
     It is the same on every machine.
     """
@@ -492,7 +493,7 @@ def test_complete_and_untriggered_is_an_error_at_once(
 def test_the_delivery_that_sets_the_flag_says_so(
     checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """TRIGGERED closes it, at NOTICE; class names count as the processors they stand for."""
+    """TRIGGERED closes it, at NOTICE; class names count as their processors."""
     with begin(checkpoints) as delivery:
         delivery.post_transaction(
             should_trigger=True,
@@ -537,14 +538,14 @@ def test_a_delivery_can_be_entered_again(
     assert sink.kinds() == ["RECEIVED", "IGNORED"] * 2
 
 
-def test_concurrent_losses_are_told_once(phase: Phase) -> None:
+def test_concurrent_losses_are_said_once(phase: Phase) -> None:
     """Two threads that write at once do not both report what was lost before."""
     inside = threading.Barrier(2)
-    told: list[int] = []
+    dropped: list[int] = []
 
     def sink(checkpoint: Checkpoint) -> None:
         inside.wait(10)
-        told.append(checkpoint.fields.get("dropped", 0))
+        dropped.append(checkpoint.fields.get("dropped", 0))
 
     checkpoints = CheckpointLogger(phase, sink)
     checkpoints.count_dropped(3, OSError("full"))
@@ -554,7 +555,7 @@ def test_concurrent_losses_are_told_once(phase: Phase) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(told) == [0, 3]
+    assert sorted(dropped) == [0, 3]
     assert checkpoints.dropped == 0
 
 
@@ -575,7 +576,8 @@ def test_each_line_is_flushed() -> None:
     program = (
         "import os, signal\n"
         "from orchestrator_resilience import CheckpointLogger, load_phase\n"
-        "with CheckpointLogger(load_phase('phase2')).delivery(processor='x', game_date='2026-02-09', event_id='1'):\n"
+        "with CheckpointLogger(load_phase('phase2')).delivery(processor='x', "
+        "game_date='2026-02-09', event_id='1'):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run(
@@ -777,7 +779,10 @@ NOBODYS = push_envelope("OddsApiPropsProcessor", "tomorrow", NOW, message_id="17
         ({"id": "17", "data": EVENT}, "p2_odds_player_props 2026-02-09 success"),
         (
             WRONG,
-            "p2_odds_player_props 2026-02-09 status: 'odd' is none of success, partial, no_data, failed, skipped",
+            (
+                "p2_odds_player_props 2026-02-09 status: 'odd' is none of success, partial, "
+                "no_data, failed, skipped"
+            ),
         ),
         (NOBODYS, "p2_odds_player_props game_date: Invalid RFC3339 encoded date"),
         (OTHERS, "message 17 processor_name: missing"),
@@ -866,7 +871,7 @@ def test_a_rejected_message_is_kept(checkpoints: CheckpointLogger, sink: Recordi
     assert (only.fields["field"], only.fields["event_id"]) == ("game_date", "17")
 
 
-def test_a_sink_that_fails_is_counted_and_told_later(phase: Phase) -> None:
+def test_a_sink_that_fails_is_counted_and_said_later(phase: Phase) -> None:
     """A checkpoint never raises into its caller.
 
     The next line that gets through carries the loss.
@@ -968,7 +973,7 @@ def test_a_line_is_one_write(phase: Phase) -> None:
 
 
 def test_threads_do_not_mix_their_lines(phase: Phase) -> None:
-    """Of 8 threads that deliver at once through one logger, on a stream that takes a text in pieces."""
+    """8 threads deliver at once through one logger, on a stream that takes a text in pieces."""
 
     class InPieces(io.StringIO):
         def write(self, text: str) -> int:

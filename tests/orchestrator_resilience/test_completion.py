@@ -134,7 +134,7 @@ def test_the_three_shapes_are_one_completion(phase: Phase) -> None:
 
 
 def test_the_events_own_attributes_fill_in(phase: Phase) -> None:
-    """Id, time and trace of the CloudEvent stand in where the message has none."""
+    """Id, time and trace of the CloudEvent are used where the message has none."""
     inner = envelope(payload())
     del inner["message"]["messageId"], inner["message"]["publishTime"]
     trace = "00-" + "c" * 32 + "-" + "d" * 16 + "-01"
@@ -434,7 +434,7 @@ def test_any_json_is_a_completion_or_an_invalid_message(fields: dict[str, object
 def test_no_completion_is_lost_for_a_field_that_nobody_needs(
     fields: dict[str, object], around: dict[str, object]
 ) -> None:
-    """Whatever stands in it: the rest is as it was, and what is kept of it can be stored and printed."""
+    """Whatever is in it: all else is as it was, and what is kept can be stored and printed."""
     found = Completion.from_event(envelope(payload(**fields), **around), PHASE)
     assert (found.processor, found.game_date, found.status) == (
         "p2_odds_player_props",

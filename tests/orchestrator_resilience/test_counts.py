@@ -40,7 +40,10 @@ def test_a_file_is_a_dataset(datasets: Path) -> None:
 
 def test_rows_of_one_date_are_added_up(datasets: Path) -> None:
     """A query without GROUP BY means what it says, as it does in BigQuery."""
-    query = "SELECT game_date, 1 AS n FROM nba_analytics.player_game_summary WHERE game_date BETWEEN @since AND @until"
+    query = (
+        "SELECT game_date, 1 AS n FROM nba_analytics.player_game_summary WHERE game_date BETWEEN "
+        "@since AND @until"
+    )
     assert SqliteCounts(datasets).count(query, MONDAY, TUESDAY) == {MONDAY: 2}
 
 
@@ -86,7 +89,10 @@ def test_without_datasets_nothing_is_asked(stores: EmbeddedStores, datasets: Pat
 @fuzzed(25)
 @given(
     mutated_text(
-        "SELECT game_date, COUNT(*) FROM nba_raw.odd WHERE game_date BETWEEN @since AND @until GROUP BY 1",
+        (
+            "SELECT game_date, COUNT(*) FROM nba_raw.odd WHERE game_date BETWEEN @since AND @until "
+            "GROUP BY 1"
+        ),
         "SELECT game_date, n FROM nba_raw.odd WHERE game_date = @since",
         "SELECT game_date, n FROM odd",
         "SELECT 1; SELECT @since, @until",
@@ -94,7 +100,8 @@ def test_without_datasets_nothing_is_asked(stores: EmbeddedStores, datasets: Pat
 )
 @example("SELECT @since, SUM(n) FROM nba_raw.odd")  # infinite
 @example(
-    "SELECT 'p2' AS processor, @since AS game_date, n AS started_at, n AS finished_at, n AS status FROM nba_raw.odd"
+    "SELECT 'p2' AS processor, @since AS game_date, n AS started_at, n AS finished_at, n AS "
+    "status FROM nba_raw.odd"
 )
 def test_a_query_gives_counts_or_runs_or_an_error(datasets: Path, query: str) -> None:
     """Whatever it says, and whatever is in the tables."""
@@ -122,7 +129,7 @@ _stems = st.text(
 @given(st.lists(_stems, min_size=11, max_size=15, unique_by=str.lower), st.integers(1, 10))
 @example([f"d{n}" for n in range(1, 13)], 1)
 def test_only_the_files_that_a_query_names_are_attached(stems: list[str], count: int) -> None:
-    """SQLite takes ten; of more files, each query has those that it names, whatever they are called."""
+    """SQLite takes ten files; of more, each query has those that it names, by any name."""
     with TemporaryDirectory() as folder:
         for number, stem in enumerate(stems):
             with (
@@ -133,7 +140,10 @@ def test_only_the_files_that_a_query_names_are_attached(stems: list[str], count:
                 connection.execute("INSERT INTO rows VALUES ('2026-02-09', ?)", (1 << number,))
         names = [stem.replace('"', '""') for stem in stems[:count]]
         union = " UNION ALL ".join(f'SELECT game_date, n FROM "{name}".rows' for name in names)  # noqa: S608 (made above)
-        query = f"SELECT game_date, SUM(n) FROM ({union}) WHERE game_date BETWEEN @since AND @until GROUP BY 1"  # noqa: S608
+        query = (
+            f"SELECT game_date, SUM(n) FROM ({union}) "  # noqa: S608 (made above)
+            "WHERE game_date BETWEEN @since AND @until GROUP BY 1"
+        )
         assert SqliteCounts(Path(folder)).count(query, MONDAY, TUESDAY) == {
             MONDAY: (1 << count) - 1
         }

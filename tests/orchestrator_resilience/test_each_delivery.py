@@ -36,7 +36,7 @@ def checkpoints(phase: Phase, sink: RecordingSink) -> CheckpointLogger:
 
 
 def in_a_loop(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run it in a thread of its own: whoever has a browser open has a loop in this one."""
+    """Run it in a thread of its own: a test with a browser open has a loop in this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, coroutine).result()
 
@@ -44,7 +44,7 @@ def in_a_loop(coroutine: Coroutine[Any, Any, T]) -> T:
 def test_a_coroutine_runs_inside_its_delivery(
     checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """RECEIVED, the body, and then what closes it, whether it returns, says so, raises or is cancelled."""
+    """RECEIVED, the body, and what closes it: a return, a word of its own, an error or a cancel."""
     kinds: list[list[str]] = []
 
     @checkpoints.each_delivery
@@ -244,7 +244,7 @@ _others = st.lists(st.sampled_from(["a", "b", "c"]), unique=True, max_size=3)
 
 @st.composite
 def _functions(draw: st.DrawFn) -> tuple[str, list[Any], dict[str, Any]]:
-    """Return the source of a function with its delivery after the others, or by name, and a call as if it had none."""
+    """Return the source of a function with its delivery last or by name, and a call without it."""
     names = ["event", *draw(_others)]
     first_named = draw(st.integers(1, len(names)))
     places = [*names]
@@ -311,6 +311,9 @@ def test_a_route_with_arguments_of_its_own_is_served(
 
     assert app.test_client().get("/push/7").text == "push 7"
     assert [line.message for line in sink.checkpoints] == [
-        "CHECKPOINT_RECEIVED: an unreadable message event: expected a CloudEvent or a dict, got str",
+        (
+            "CHECKPOINT_RECEIVED: an unreadable message event: expected a CloudEvent or a dict, "
+            "got str"
+        ),
         "CHECKPOINT_IGNORED: seen (an unreadable message)",
     ]

@@ -91,7 +91,10 @@ def test_a_commit_that_fails_half_way_writes_nothing(stores: EmbeddedStores) -> 
         stores.documents.commit([good, (odd, {"a": object()}, None)])
     write(
         stores,
-        "CREATE TRIGGER full BEFORE INSERT ON documents WHEN NEW.id = 'odd' BEGIN SELECT RAISE(FAIL, 'disk'); END",
+        (
+            "CREATE TRIGGER full BEFORE INSERT ON documents WHEN NEW.id = 'odd' BEGIN SELECT "
+            "RAISE(FAIL, 'disk'); END"
+        ),
     )
     with pytest.raises(StoreError, match=r"resilience\.sqlite3: disk"):
         stores.documents.commit([good, (odd, {"a": 1}, None)])
@@ -105,10 +108,12 @@ def test_a_transaction_that_cannot_end_is_over(stores: EmbeddedStores) -> None:
     with stores._file.reading() as connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(
-            "CREATE TABLE odd (id INTEGER PRIMARY KEY, n REFERENCES odd DEFERRABLE INITIALLY DEFERRED)"
+            "CREATE TABLE odd (id INTEGER PRIMARY KEY, n REFERENCES odd DEFERRABLE INITIALLY "
+            "DEFERRED)"
         )
         connection.execute(
-            "CREATE TRIGGER late AFTER INSERT ON documents BEGIN INSERT INTO odd (n) VALUES (7); END"
+            "CREATE TRIGGER late AFTER INSERT ON documents BEGIN INSERT INTO odd (n) VALUES "
+            "(7); END"
         )
     with pytest.raises(StoreError, match=r"resilience\.sqlite3: "):
         stores.documents.merge(REF, {"n": 1})
@@ -166,7 +171,7 @@ def test_a_file_of_other_dates_costs_no_memory(phase: Phase, tmp_path: Path) -> 
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    """A folder in its place is told, not taken for an empty archive."""
+    """A folder in its place is an error, not taken for an empty archive."""
     (tmp_path / "checkpoints.jsonl").mkdir()
     archive = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
     with pytest.raises(StoreError, match=r"checkpoints\.jsonl"):

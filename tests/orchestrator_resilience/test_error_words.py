@@ -13,10 +13,15 @@ FRAMES = (
     'Traceback (most recent call last):\n  File "main.py", line 3, in <module>\n    import yaml\n'
 )
 NO_MODULE = "ModuleNotFoundError: No module named 'yaml'"
-CHAINED = f"KeyError: 'a'\n\nDuring handling of the above exception, another exception occurred:\n\n{FRAMES}"
+CHAINED = (
+    "KeyError: 'a'\n\n"
+    f"During handling of the above exception, another exception occurred:\n\n{FRAMES}"
+)
 GROUP = (
-    "  + Exception Group Traceback (most recent call last):\n  |   File x\n  | ExceptionGroup: two (1 sub-exception)\n"
-    "  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n    |   File y\n"
+    "  + Exception Group Traceback (most recent call last):\n  |   File x\n"
+    "  | ExceptionGroup: two (1 sub-exception)\n"
+    "  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n"
+    "    |   File y\n"
     "    | ValueError: one\n    +------------------------------------\n"
 )
 

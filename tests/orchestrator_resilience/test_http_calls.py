@@ -292,7 +292,7 @@ def test_no_log_has_the_address(
     assert caplog.text == ""
 
 
-def test_who_is_not_believed_is_not_told(
+def test_who_is_not_believed_gets_no_secret(
     ssl_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A certificate that nobody knows ends the call."""

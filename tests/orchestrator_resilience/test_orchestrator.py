@@ -21,8 +21,8 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import BUNDLED_PHASES, Period, load_phase
 from orchestrator_resilience.progress import (
     MAX_UNEXPECTED,
+    ProcessorReport,
     Progress,
-    Report,
     read_progress,
     registration_fields,
 )
@@ -214,10 +214,10 @@ def test_a_topic_full_of_others_does_not_fill_the_document(
 def test_a_status_that_completes_nothing_is_only_recorded(
     orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink, status: str
 ) -> None:
-    """IGNORED says why, the document has it among the reports, and the completion log does not hear of it."""
+    """IGNORED says why, the document has it among the reports, and the completion log has none."""
     orchestrator.deliver(message(FIVE[0], 1, status=status))
     assert sink.kinds() == ["RECEIVED", "IGNORED"]
-    report = Report(status, AT + timedelta(minutes=1), "m1")
+    report = ProcessorReport(status, AT + timedelta(minutes=1), "m1")
     assert progress_of(stores) == Progress(PHASE.expected, reports={FIVE[0]: report})
     assert rows_of(stores) == {}
 
@@ -241,8 +241,8 @@ def test_the_last_report_stands_until_a_success(
         orchestrator.deliver(message(FIVE[0], number, status=status))
         found.append(progress_of(stores))
     assert [progress.reports.get(FIVE[0]) for progress in found] == [
-        *[Report("failed", AT + timedelta(minutes=5), "m5")] * 2,
-        *[Report("skipped", AT + timedelta(minutes=7), "m7")] * 2,
+        *[ProcessorReport("failed", AT + timedelta(minutes=5), "m5")] * 2,
+        *[ProcessorReport("skipped", AT + timedelta(minutes=7), "m7")] * 2,
         None,
         None,
     ]
@@ -487,8 +487,8 @@ STEPS_OF_THE_LAST_DELIVERY = ["append_completion"] * 2 + ["register"] * 4 + ["ap
 
 
 @pytest.mark.parametrize("step", range(len(STEPS_OF_THE_LAST_DELIVERY)))
-def test_each_write_that_fails_is_told_and_comes_again(step: int) -> None:
-    """FAILED names the step, the delivery raises, the other writes were tried, and a redelivery mends it."""
+def test_each_write_that_fails_is_said_and_comes_again(step: int) -> None:
+    """FAILED names the step, the delivery raises, all writes were tried, a redelivery mends it."""
     with temporary_stores() as stores:
         sink = RecordingSink()
         calls = -1
@@ -538,7 +538,7 @@ def test_a_document_that_never_stands_still_is_left_to_a_redelivery(stores: Embe
 def test_the_loser_of_a_race_sees_the_flag(stores: EmbeddedStores) -> None:
     """Another delivery sets the flag between this one's read and its write.
 
-    One trigger, told truly.
+    One trigger, said truly.
     """
     for sent in MESSAGES[:4]:
         watched_orchestrator(stores, lambda _: None)[0].deliver(sent)
@@ -565,7 +565,7 @@ def test_the_loser_of_a_race_sees_the_flag(stores: EmbeddedStores) -> None:
 def test_a_write_whose_answer_was_lost_inside_the_client_is_known_again(
     stores: EmbeddedStores,
 ) -> None:
-    """The client tries again by itself, finds the document changed by its own first try, and says so: read again."""
+    """The client tries again, finds the document changed by its own first try, and reads again."""
 
     class Lossy(Watched):
         def update_if_unchanged(
@@ -617,7 +617,7 @@ def test_a_completion_log_that_hangs_holds_up_neither_registration_nor_flag(
     assert flag_rows(stores) == [FIVE[4]]
 
 
-def test_the_trigger_is_told_though_the_answer_was_lost(stores: EmbeddedStores) -> None:
+def test_the_trigger_is_said_though_the_answer_was_lost(stores: EmbeddedStores) -> None:
     """The write got through, its answer did not.
 
     The redelivery finds that it was the one, and says so.

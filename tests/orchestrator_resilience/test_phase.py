@@ -204,7 +204,7 @@ def test_today_is_the_time_zones_today(phase: Phase) -> None:
         (
             '"odds_api_game_lines"',
             '"BigDataBallPbpProcessor"',
-            "processors: 'BigDataBallPbpProcessor' stands for both",
+            "processors: 'BigDataBallPbpProcessor' is a name of both",
         ),
         (
             "p2_odds_game_lines = [",

@@ -176,7 +176,7 @@ def test_the_answer(
 def test_a_completion_log_that_hangs_is_part_of_the_answer(
     phase: Phase, sink: RecordingSink, stores: EmbeddedStores
 ) -> None:
-    """Whoever asks hears that the orchestrator is alive, and that its log is not."""
+    """The answer is that the orchestrator is alive, and that its log is not."""
     over = threading.Event()
     hanging: Any = Odd(None)
     hanging.missing_columns = lambda: over.wait(30)

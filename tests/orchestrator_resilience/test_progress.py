@@ -12,9 +12,9 @@ from orchestrator_resilience import Completion, Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.plain import instant, printable
 from orchestrator_resilience.progress import (
+    ProcessorReport,
     Progress,
     Registration,
-    Report,
     Trigger,
     completion_fields,
     decide,
@@ -121,7 +121,7 @@ def test_documents_of_old_code_are_read(phase: Phase) -> None:
             "p2_odds_game_lines": Registration(AT),
             "p2_odds_player_props": Registration(AT),
         },
-        reports={"p2_bigdataball_pbp": Report("failed")},
+        reports={"p2_bigdataball_pbp": ProcessorReport("failed")},
         unexpected=frozenset({"p2_nbacom_schedule"}),
         trigger=Trigger(None, "deadline_exceeded", None, deliberately_partial=True),
         orchestrator_expected=None,
@@ -199,7 +199,7 @@ def shown_status(status: object) -> str:
 
 
 def test_a_registration_brings_the_list_up_to_date(phase: Phase) -> None:
-    """A document of old code, or of an orchestrator with another list, learns what is waited for now."""
+    """A document of old code, or of another list, gets the list of what is waited for now."""
     sent = completion("p2_odds_game_lines")
     fields = registration_fields(read_progress({}, phase), sent, NOW)
     assert registration_fields(read_progress(fields, phase), sent, NOW) == {}

@@ -1,4 +1,4 @@
-"""What somebody who is woken at 7 may see, made by the real orchestrator and canary on simulated time."""
+"""What a person woken at 7 may see, made by the real orchestrator and canary."""
 
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -110,7 +110,7 @@ def other_documents(stores: Stores, documents: Any) -> Any:
 
 
 class World:
-    """Embedded stores in a folder, with the tables that tell of the games and of what Phase 3 wrote."""
+    """Embedded stores in a folder, with the tables of the games and of what Phase 3 wrote."""
 
     def __init__(self, folder: Path) -> None:
         self.phase = demo_phase()
@@ -136,7 +136,7 @@ class World:
         skipped: str = "",
         again: str = "",
     ) -> None:
-        """Deliver the five of a date, to an orchestrator that waits for one more where it has `drifted`.
+        """Deliver the five of a date; a `drifted` orchestrator waits for one more.
 
         With `again` only that one is delivered, to a date that had the others.
         """
@@ -252,7 +252,8 @@ def unreadable(folder: Path) -> Situation:
 
     def refused(*_: Any, **__: Any) -> Any:
         raise StoreError(
-            "PermissionDenied: 403 Missing or insufficient permissions; roles/datastore.viewer helps"
+            "PermissionDenied: 403 Missing or insufficient permissions; roles/datastore.viewer "
+            "helps"
         )
 
     documents = SimpleNamespace(
@@ -323,7 +324,7 @@ def many(folder: Path) -> Situation:
 
 
 def empty(folder: Path) -> Situation:
-    """Nothing has ever arrived, and no query tells of games."""
+    """Nothing has ever arrived, and no query knows of games."""
     return Situation(
         EmbeddedStores(folder, durable=False), {"phase2": load_phase("phase2", BUNDLED_PHASES)}
     )

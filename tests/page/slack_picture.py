@@ -22,12 +22,14 @@ from canary.notify.slack import message
 from canary.run import check_dates
 from tests.page.situations import NOW, Situation, several_dates
 
-_STYLE = """body { font: 15px/1.46 Lato, "Helvetica Neue", Arial, sans-serif; color: #1d1c1d; margin: 20px; width: 760px
+_STYLE = """body { font: 15px/1.46 Lato, "Helvetica Neue", Arial, sans-serif; color: #1d1c1d;
+  margin: 20px; width: 760px
 }
 .fault { border-left: 4px solid; border-radius: 2px; padding: 2px 0 2px 12px; margin: 10px 0 }
 h3 { font-size: 18px; margin: 6px 0 } p { margin: 6px 0; white-space: pre-wrap }
 .fields { display: grid; grid-template-columns: 1fr 1fr; gap: 6px 24px }
-code, pre { font: 12px/1.5 Menlo, Consolas, monospace; background: #f6f6f6; border: 1px solid #ddd; border-radius: 3px }
+code, pre { font: 12px/1.5 Menlo, Consolas, monospace; background: #f6f6f6;
+  border: 1px solid #ddd; border-radius: 3px }
 code { color: #c01343; padding: 1px 3px } pre { padding: 8px; margin: 4px 0; white-space: pre-wrap }
 a { color: #1264a3 }"""
 _MARKS = (
@@ -41,10 +43,14 @@ _MARKS = (
 def drawn(body: dict[str, Any]) -> str:
     """Return the message as a page."""
     faults = "".join(
-        f'<div class="fault" style="border-color: {fault.get("color", "#ddd")}">{"".join(_blocks(fault))}</div>'
+        (
+            '<div class="fault" style="border-color: '
+            f'{fault.get("color", "#ddd")}">{"".join(_blocks(fault))}</div>'
+        )
         for fault in body["attachments"]
     )
-    return f"<!doctype html><meta charset=utf-8><style>{_STYLE}</style><p><b>{html.escape(body['text'])}</b></p>{faults}"
+    head = f"<!doctype html><meta charset=utf-8><style>{_STYLE}</style>"
+    return f"{head}<p><b>{html.escape(body['text'])}</b></p>{faults}"
 
 
 def _blocks(fault: dict[str, Any]) -> Iterator[str]:
@@ -52,7 +58,8 @@ def _blocks(fault: dict[str, Any]) -> Iterator[str]:
         if block["type"] == "header":
             yield f"<h3>{html.escape(block['text']['text'])}</h3>"
         elif "fields" in block:
-            yield f'<div class="fields">{"".join(f"<p>{_marked(one)}</p>" for one in block["fields"])}</div>'
+            fields = "".join(f"<p>{_marked(text)}</p>" for text in block["fields"])
+            yield f'<div class="fields">{fields}</div>'
         else:
             yield "".join(
                 f"<p>{_marked(one)}</p>"
@@ -76,7 +83,7 @@ def posted(situation: Situation) -> dict[str, Any]:
         if one.kind.is_problem
     ]
     kind = NotificationKind.OPENED
-    told = [
+    notifications = [
         Notification(kind, Incident(kind=one.kind, level=level(one), opened_at=NOW), one)
         for one in verdicts
     ]
@@ -86,7 +93,7 @@ def posted(situation: Situation) -> dict[str, Any]:
         runbook="https://docs.example.com/runbook.md",
         several=len(situation.phases) > 1,
     )
-    return message(told, situation.phases, where, NOW)
+    return message(notifications, situation.phases, where, NOW)
 
 
 def main(target: str) -> None:

@@ -39,7 +39,7 @@ FIRST_LOOK = {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", SITUATIONS)
-def test_each_situation_is_told_and_can_be_read_by_anybody(
+def test_each_situation_is_shown_and_can_be_read_by_anybody(
     situations: Make, visit: Open, name: str, width: int, scheme: str
 ) -> None:
     """The headline says it; it fits the width.
@@ -94,7 +94,7 @@ def centre(page: Any, selector: str) -> float:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_picture_agrees_with_the_data(situations: Make, visit: Open, width: int) -> None:
-    """The marks stand where their times are between the labels of noon and six in the evening of the next day."""
+    """The marks are where their times are, between the labels of noon and the next evening."""
     with served(situations("blocked").canary()) as url:
         page = visit(url, viewport={"width": width, "height": 900}).page
         row = f"#phase2-{DAY}"
@@ -161,11 +161,11 @@ def test_hostile_names_appear_as_text(tmp_path: Any, visit: Open) -> None:
 
 
 def test_the_page_can_be_used_by_keyboard(situations: Make, visit: Open) -> None:
-    """After the link that makes it anew comes the date that needs somebody, and the focus is to be seen."""
+    """After the link that makes it again comes the date that needs somebody; focus is visible."""
     with served(situations("blocked").canary()) as url:
         page = visit(url).page
         page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.textContent") == "make it anew"
+        assert page.evaluate("document.activeElement.textContent") == "make it again"
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == str(DAY)
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -179,7 +179,7 @@ def test_a_link_makes_the_page_anew(situations: Make, visit: Open, path: str) ->
     with served(situations("blocked").canary()) as url:
         seen = visit(url + path)
         asked = len(seen.asked)
-        seen.page.click("header a:has-text('make it anew')")
+        seen.page.click("header a:has-text('make it again')")
         seen.page.wait_for_load_state()
         assert [one for one in seen.asked[asked:] if not one.startswith("data:")] == [url + path]
         assert "Made 2026-02-12 07:45Z (02:45 EST)." in seen.page.inner_text("header")
@@ -189,18 +189,19 @@ def test_the_history_can_be_read_on_a_phone(situations: Make, visit: Open) -> No
     """Nothing of it has to be moved sideways, and each value says what it is."""
     with served(situations("many").canary()) as url:
         page = visit(url, viewport={"width": 390, "height": 844}).page
-        inside = "one => one.getBoundingClientRect().right <= 390 && one.scrollWidth <= one.clientWidth + 1"
+        inside = """element => element.getBoundingClientRect().right <= 390
+            && element.scrollWidth <= element.clientWidth + 1"""
         assert page.locator(".past:not(.head)").count() == 6
         assert all(one.evaluate(inside) for one in page.locator(".past:not(.head)").all())
         label = "one => getComputedStyle(one, '::before').content"
-        assert page.locator(".past [data-label=Told]").first.evaluate(label) in {
-            '"Told: "',
-            '"Told" ": "',
+        assert page.locator(".past [data-label=Notified]").first.evaluate(label) in {
+            '"Notified: "',
+            '"Notified" ": "',
         }
 
 
 def test_a_date_of_changed_clocks(tmp_path: Any, visit: Open) -> None:
-    """The hours of the wall stand where they always stand."""
+    """The hours of the wall clock are always at the same place."""
     world = World(tmp_path / "stores")
     changed = datetime(2026, 3, 7, tzinfo=EASTERN).date()
     world.play(changed)

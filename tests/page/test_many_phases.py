@@ -1,4 +1,4 @@
-"""The page of many phases: what needs somebody is shown, the rest at a glance, and each phase whole behind a link."""
+"""The page of many phases: what needs somebody, all others at a glance, each behind a link."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from canary.run import Overview, overview
 from orchestrator_resilience import Phase, StoreError
 from tests.page.conftest import Visit, served
 from tests.page.situations import DAY, NOW, Situation, of_phases, other_documents
-from tests.page.test_told import page_of
+from tests.page.test_incident_histories import page_of
 
 COUNT, FAULTY = 34, 5
 
@@ -34,7 +34,9 @@ def shown(
     whole: Callable[[str], str] | None = "/?phase={}".format,
 ) -> Board:
     """Return the board of what was found, with a page for each phase."""
-    return board(found, phases, None, CommandLine(several=True), lambda *_: None, whole=whole)
+    return board(
+        found, phases, None, CommandLine(several=True), lambda *_: None, page_of_phase=whole
+    )
 
 
 def test_it_stays_small_and_leads_to_each_phase(grown: Situation) -> None:
@@ -66,7 +68,7 @@ def test_each_phase_says_how_it_stands(grown: Situation) -> None:
         *[("TRIGGERED", "")] * (COUNT - FAULTY),
         *[("UNTRIGGERED", "2 of 14 dates")] * FAULTY,
     ]
-    assert page.phases[-1].month.said == "27 TRIGGERED, 2 UNTRIGGERED, 1 IDLE"
+    assert page.phases[-1].month.words == "27 TRIGGERED, 2 UNTRIGGERED, 1 IDLE"
 
 
 def test_a_silenced_phase_needs_nobody(tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_a_few_phases_are_shown_whole(count: int, tmp_path: Path) -> None:
 def test_a_phase_has_a_page_of_its_own(grown: Situation) -> None:
     """Whole, whether it needs somebody or not, with a way back.
 
-    Who asks for another is told which there are.
+    A request for another is answered with those that there are.
     """
     for name, headline in (
         ("phase00", "Nothing needs you"),

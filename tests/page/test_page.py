@@ -1,6 +1,6 @@
 """The page as values and as text.
 
-Where things stand, what it weighs, and what it does when a source hangs.
+Where things are, what it weighs, and what it does when a source hangs.
 """
 
 import io
@@ -30,7 +30,7 @@ from canary.function import Canary
 from canary.notify.channel import Channels
 from canary.notify.log_entry import LogChannel
 from canary.notify.message import CommandLine
-from canary.page.axis import Axis, FoldedAxis, Mark, Tick, merged
+from canary.page.axis import Axis, FoldedAxis, Mark, Tick, merged_marks
 from canary.page.board import board
 from canary.page.headers import HEADERS
 from canary.page.one_date import one_date
@@ -84,12 +84,15 @@ def test_marks_that_lie_on_each_other_are_one() -> None:
         Mark(10.8, "unknown", "c"),
         Mark(20.0, "ok", "d"),
     ]
-    assert merged(reversed(near)) == (Mark(10.4, "unknown", "a; b; c", 3), Mark(20.0, "ok", "d"))
-    assert merged(near[:2])[0].kind == "failed"
+    assert merged_marks(reversed(near)) == (
+        Mark(10.4, "unknown", "a; b; c", 3),
+        Mark(20.0, "ok", "d"),
+    )
+    assert merged_marks(near[:2])[0].kind == "failed"
 
 
 def test_idle_stretches_are_folded() -> None:
-    """Hours without anything take little room, and are told."""
+    """Hours in which nothing happened take little room, and are labelled."""
     early = datetime(2026, 2, 11, 23, 4, tzinfo=UTC)
     late = early + timedelta(hours=7)
     axis = FoldedAxis([late, early, late + timedelta(minutes=24)], EASTERN)
@@ -162,7 +165,7 @@ def test_a_source_that_hangs_leaves_the_rest(
 @pytest.mark.parametrize(
     ("path", "status"), [("/dates/soon", 404), ("/dates/0001-01-01", 404), ("/pages", 404)]
 )
-def test_what_is_no_page_is_told(tmp_path: Path, path: str, status: int) -> None:
+def test_what_is_no_page_is_an_error(tmp_path: Path, path: str, status: int) -> None:
     """By a reason."""
     assert SITUATIONS["empty"](tmp_path / "s").canary()._route("GET", path, NOW)[1] == status
 
@@ -180,7 +183,7 @@ def test_the_command_writes_both_pages(tmp_path: Path, capsys: pytest.CaptureFix
         text = file.read_text()
         assert '<a href="">' not in text
         same = f"--data {tmp_path / 'stores'} --now 2026-02-12T07:45:00Z"
-        assert f"{words} --html {file} {same}</code> makes it anew" in text
+        assert f"{words} --html {file} {same}</code> makes it again" in text
         assert re.search(r"Made <time.*, as of <time.*>2026-02-12 07:45Z", text)
     assert "EXPECTATION_DRIFT" in date_file.read_text()
     assert cli.main(["status", "--html", str(tmp_path), *common]) == 2
@@ -221,7 +224,7 @@ _TAGS = {
 
 
 class Held(HTMLParser):
-    """A page, each of whose elements is held to the templates, and its attributes to what runs nothing."""
+    """A page whose elements are those of the templates, with attributes that run nothing."""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Look at one element."""

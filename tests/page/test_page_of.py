@@ -1,6 +1,6 @@
 """The page as a service of its own.
 
-It shows what another canary remembers, and can neither write nor tell anybody.
+It shows what another canary remembers, and can neither write nor notify anybody.
 """
 
 import json
@@ -31,7 +31,7 @@ Ask = Callable[..., flask.Response]
 
 @pytest.fixture
 def missing(dataset: BigQuery, phase: Phase, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Let a canary of another name tell of a date that lacks a processor; yields the date."""
+    """Let a canary of another name notify of a date that lacks a processor; yields the date."""
     monkeypatch.setenv("NO_GCE_CHECK", "true")  # nobody is asked who we are, which takes seconds
     stores = open_stores(Settings.from_env(), {phase.name: phase})
     assert stores.completion_log.setup() != []
@@ -94,7 +94,7 @@ def test_it_shows_what_the_other_canary_remembers_and_writes_nothing(
 def test_nothing_can_be_run_over_it(
     path: str, allowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who tries is told which methods there are, and why."""
+    """The answer says which methods there are, and why."""
     monkeypatch.setenv("RESILIENCE_DATA_DIR", str(tmp_path / "stores"))
     monkeypatch.setenv("PAGE_OF", CANARY)
     ask = page()

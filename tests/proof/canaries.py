@@ -36,7 +36,7 @@ from canary.domain.slots import OwnMemory
 from canary.domain.verdict import Impact, Level, Verdict, VerdictKind
 from canary.notify import incidents
 from canary.notify.channel import Channels, NotifyError
-from canary.notify.incidents import notify
+from canary.notify.incidents import notify_channels
 from canary.sources import gather
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.deadline import Deadline
@@ -124,7 +124,7 @@ class Canaries(Subject):
         phases = {PHASE.name: PHASE}
         remembered = gather(stores, {PHASE.name: [DAY]}, phases, now=now).remembered
         judged = Judged([_VERDICTS[self._life[round_]]])
-        notify(
+        notify_channels(
             documents, remembered, judged, channels, phases=phases, now=now, deadline=Deadline(60)
         )
         return self._remembered(channels.memory)

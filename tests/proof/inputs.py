@@ -21,7 +21,7 @@ from canary.domain.incident import NotificationKind
 from canary.domain.verdict import VerdictKind
 from orchestrator_resilience.checkpoints import CheckpointKind, Severity
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
-from orchestrator_resilience.progress import Report
+from orchestrator_resilience.progress import ProcessorReport
 from orchestrator_resilience.stores.base import Flag
 from orchestrator_resilience.testing import push_envelope
 
@@ -235,7 +235,7 @@ documents = st.dictionaries(
 """The fields of a progress document."""
 
 reports = st.builds(
-    Report, texts | st.sampled_from(["failed", "no_data", "success"]), st.none() | times
+    ProcessorReport, texts | st.sampled_from(["failed", "no_data", "success"]), st.none() | times
 )
 _arrival = st.builds(Arrival, times, times)
 logs: st.SearchStrategy[Source[Logged]] = st.one_of(

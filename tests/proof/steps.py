@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from canary.domain.incident import (
     DateMemory,
     NotificationKind,
-    Outcome,
+    PostOutcome,
     Situation,
     answered,
     closed,
@@ -37,7 +37,7 @@ def step(
     memory: DateMemory,
     seen: Verdict | None,
     situation: Situation,
-    outcomes: Mapping[str, Outcome] | None = None,
+    outcomes: Mapping[str, PostOutcome] | None = None,
 ) -> tuple[DateMemory, dict[str, NotificationKind]]:
     """Take one run, `seen` None once its date is past; return the memory and what was heard."""
     followed = expire(memory, situation) if seen is None else follow(memory, seen, situation)
@@ -53,6 +53,6 @@ def step(
     }
     if not kinds:
         return closed(followed, situation), {}
-    became = {name: (outcomes or {}).get(name, Outcome.HEARD) for name in kinds}
+    became = {name: (outcomes or {}).get(name, PostOutcome.HEARD) for name in kinds}
     after = answered(sending(followed, kinds, shown, "", situation), became, followed, situation)
-    return after, {name: kind for name, kind in kinds.items() if became[name] is Outcome.HEARD}
+    return after, {name: kind for name, kind in kinds.items() if became[name] is PostOutcome.HEARD}

@@ -23,7 +23,7 @@ from canary.domain.incident import NotificationKind
 from canary.domain.verdict import Verdict
 from canary.notify.channel import Channels, Notification
 from canary.notify.log_entry import LogChannel
-from canary.notify.message import CommandLine, messages
+from canary.notify.message import CommandLine, messages_by_fault
 from canary.notify.slack import message
 from canary.run import Report, check_dates, timeline_and_facts, watch
 from orchestrator_resilience.background import AtOnce
@@ -49,7 +49,7 @@ class FormattingChannel(RecordingChannel):
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Look at each text."""
-        for _, content in messages(notifications, PHASES, CommandLine(), now):
+        for _, content in messages_by_fault(notifications, PHASES, CommandLine(), now):
             check_text(content.text)
         json.dumps(
             message(notifications, PHASES, CommandLine(project="a-project"), now), allow_nan=False

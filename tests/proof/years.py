@@ -18,7 +18,7 @@ from canary.domain.incident import DateMemory
 from canary.domain.remembered import DEFAULT_CANARY, month_ref, read_date
 from canary.domain.verdict import Impact, Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification, NotifyError, Warned
-from canary.notify.incidents import notify
+from canary.notify.incidents import notify_channels
 from canary.sources import gather
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.deadline import Deadline
@@ -175,7 +175,7 @@ class Year:
             ).remembered
             judged = Judged([self.verdict(day, now) for day in window])
             phases = {PHASE.name: PHASE}
-            notify(
+            notify_channels(
                 documents,
                 remembered,
                 judged,

@@ -42,7 +42,7 @@ from canary.domain.path.dossier import Dossier, Fact, Reading, moment_of
 from canary.domain.path.errors import errors
 from canary.domain.path.jobs import jobs
 from canary.domain.path.lines import lines
-from canary.domain.path.names import names
+from canary.domain.path.names import name_facts
 from canary.domain.path.requests import dead_letters, requests
 from canary.domain.path.runs import runs
 from canary.domain.path.standing import standing
@@ -53,7 +53,19 @@ from orchestrator_resilience.phase import Phase
 
 # A new source is one module, and its place here.
 READINGS: tuple[Reading, ...] = (
-    *(runs, jobs, messages, rows, document, names, lines, requests, errors, dead_letters, output),
+    *(
+        runs,
+        jobs,
+        messages,
+        rows,
+        document,
+        name_facts,
+        lines,
+        requests,
+        errors,
+        dead_letters,
+        output,
+    ),
 )
 
 _OF_PROCESSORS = tuple(stage for stage in Stage if stage.rank <= Stage.REGISTERED.rank)

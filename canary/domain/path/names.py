@@ -13,7 +13,7 @@ from canary.domain.stages import CauseKind, Stage, State
 _SOURCE = "names"
 
 
-def names(dossier: Dossier) -> Iterator[Fact]:
+def name_facts(dossier: Dossier) -> Iterator[Fact]:
     """Yield that ACCEPTED is refused to a processor that was renamed.
 
     A rename shows on two dates: before it the expected name reported alone, and the two never

@@ -15,7 +15,7 @@ from canary.domain.path.errors import failed_to_start, why_failed
 from canary.domain.path.lines import are_collected
 from canary.domain.path.tables import cause_of, refused_run
 from canary.domain.stages import CauseKind, Stage, State, moment_text
-from orchestrator_resilience.progress import Report
+from orchestrator_resilience.progress import ProcessorReport
 from orchestrator_resilience.stores.base import Request
 
 _LETTERS = "dead letters"
@@ -35,7 +35,9 @@ def dead_letters(dossier: Dossier) -> Iterator[Fact]:
     none_failed, is_collected = dossier.none_failed_since(begun), are_collected(dossier, begun)
     for letter in value_or(dossier.traces.dead_letters, ()):
         if cause := cause_of(letter.status):
-            yield refused_run(letter.processor, _LETTERS, Report(letter.status, letter.at), cause)
+            yield refused_run(
+                letter.processor, _LETTERS, ProcessorReport(letter.status, letter.at), cause
+            )
             continue
         fact = Fact(
             stage=Stage.PUBLISHED, state=State.REACHED, subject=letter.processor, source=_LETTERS

@@ -12,7 +12,7 @@ from canary.domain.evidence import Logged, Seen, Unreadable
 from canary.domain.path.dossier import Dossier, Fact
 from canary.domain.stages import CauseKind, Stage, State
 from orchestrator_resilience.completion import Status
-from orchestrator_resilience.progress import Report
+from orchestrator_resilience.progress import ProcessorReport
 
 _MESSAGES, _ROWS, _FLAG_TABLE = "message log", "completion log", "flag table"
 _PUBLISHED = Fact(stage=Stage.PUBLISHED, state=State.REACHED, source=_MESSAGES)
@@ -119,7 +119,7 @@ def cause_of(status: object) -> CauseKind | None:
     return _NO_RESULT.get(str(status).strip().lower())
 
 
-def refused_run(name: str, source: str, report: Report, cause: CauseKind) -> Fact:
+def refused_run(name: str, source: str, report: ProcessorReport, cause: CauseKind) -> Fact:
     """Return the fact that a processor itself says that it has nothing to give."""
     return Fact(
         stage=Stage.RAN,

@@ -39,7 +39,7 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 # Times
 
 
-def test_a_moment_is_told_as_z_and_by_the_local_clocks() -> None:
+def test_a_moment_is_shown_as_z_and_by_the_local_clocks() -> None:
     """With the local date where it is another one."""
     assert both(NOW, EASTERN) == "2026-02-12 07:45Z (02:45 EST)"
     assert (
@@ -51,7 +51,7 @@ def test_a_moment_is_told_as_z_and_by_the_local_clocks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "shown_text"),
     [
         ("until 2026-02-12 19:45Z: noon", "until 2026-02-12 19:45Z (14:45 EST): noon"),
         ("(document, 2026-02-12T06:41:01Z)", "(document, 2026-02-12T06:41:01Z (01:41:01 EST))"),
@@ -61,9 +61,9 @@ def test_a_moment_is_told_as_z_and_by_the_local_clocks() -> None:
         ("12:00 games", "12:00 games"),
     ],
 )
-def test_the_local_time_stands_beside_each_time_of_a_text(text: str, told: str) -> None:
+def test_the_local_time_is_beside_each_time_of_a_text(text: str, shown_text: str) -> None:
     """Once, and beside what is one."""
-    assert with_local(text, EASTERN, DAY) == told
+    assert with_local(text, EASTERN, DAY) == shown_text
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
@@ -92,7 +92,7 @@ def text_of(html: str) -> str:
 def shown(
     situation: Situation, now: datetime = NOW, ran_at: datetime | None = None, **kept: Any
 ) -> Board:
-    """Return the board; what is `kept` stands in the canary's own document instead."""
+    """Return the board; what is `kept` is in the canary's own document instead."""
     found = overview(situation.stores, situation.phases, now, 30, explained=14)
     if kept and not isinstance(found.remembered, Unreadable):
         ref = canary_ref(DEFAULT_CANARY)
@@ -178,17 +178,17 @@ def test_who_looks_back_does_not_count_what_came_later(tmp_path: Path) -> None:
 # What was sent
 
 
-def told_of(
+def lines_of(
     memory: DateMemory | str, now: datetime = NOW, *acknowledged: Acknowledgement
 ) -> list[str]:
-    """Return what is told of DAY, a line each."""
+    """Return what was sent of DAY, a line each."""
     month, people = month_ref(DEFAULT_CANARY, "phase2", f"{DAY:%Y-%m}"), people_ref(DEFAULT_CANARY)
     kept = {str(DAY): memory} if isinstance(memory, str) else month_fields(None, {DAY: memory})
     documents = {month: Document(kept, "1")}
     for one in acknowledged:
         documents[people] = Document(acknowledgement_fields(documents.get(people), one), "1")
-    found = Remembered(documents, DEFAULT_CANARY, now).told("phase2", DAY)
-    return [f"{line.what} {line.of} {line.whom}" for told in found for line in told.lines]
+    histories = Remembered(documents, DEFAULT_CANARY, now).histories("phase2", DAY)
+    return [f"{line.what} {line.of} {line.whom}" for history in histories for line in history.lines]
 
 
 OPENED_AT = NOW - 5 * HOUR
@@ -224,31 +224,31 @@ def acknowledgement(
     )
 
 
-def test_what_was_sent_is_told_with_when_and_to_whom() -> None:
+def test_what_was_sent_is_shown_with_when_and_to_whom() -> None:
     """Also what nobody answered, and an acknowledgement that no run has noted yet."""
     memory = DateMemory(incidents=(OPEN,))
     said = acknowledgement(OPENED_AT + 3 * HOUR)
-    assert told_of(memory, NOW, said) == [
+    assert lines_of(memory, NOW, said) == [
         "OPENED UNTRIGGERED sent to log, slack (no answer)",
         "CHANGED PREMATURE sent to log, slack",
         "ACKNOWLEDGED  by alice",
         "REMINDER  the last of 2 to log",
     ]
     other = acknowledgement(OPENED_AT + HOUR, opened_at=OPENED_AT - HOUR)
-    assert "ACKNOWLEDGED  by alice" not in told_of(memory, NOW, other)
-    assert "ACKNOWLEDGED  by alice, which holds no longer" in told_of(
+    assert "ACKNOWLEDGED  by alice" not in lines_of(memory, NOW, other)
+    assert "ACKNOWLEDGED  by alice, which holds no longer" in lines_of(
         memory, NOW + timedelta(days=2), said
     )
 
 
-def test_what_comes_later_is_not_told() -> None:
+def test_what_comes_later_is_not_shown() -> None:
     """Neither a message, nor an acknowledgement, nor a reminder, nor an end."""
     memory, said = DateMemory(incidents=(OPEN,)), acknowledgement(OPENED_AT + 3 * HOUR)
-    assert told_of(memory, OPENED_AT + HOUR, said) == [
+    assert lines_of(memory, OPENED_AT + HOUR, said) == [
         "OPENED UNTRIGGERED sent to log, slack (no answer)"
     ]
     assert (
-        told_of(DateMemory(incidents=(replace(OPEN, over_at=NOW),)), OPENED_AT - HOUR, said) == []
+        lines_of(DateMemory(incidents=(replace(OPEN, over_at=NOW),)), OPENED_AT - HOUR, said) == []
     )
 
 
@@ -257,7 +257,7 @@ def test_what_comes_later_is_not_told() -> None:
 )
 def test_damaged_memory_tells_nothing(text: str) -> None:
     """And ends in no error."""
-    assert told_of(text) == []
+    assert lines_of(text) == []
 
 
 def test_the_pages_tell_it(tmp_path: Path) -> None:
@@ -312,16 +312,16 @@ def test_the_page_of_a_date_says_that_nobody_is_watching(tmp_path: Path) -> None
         page_of(SITUATIONS["not_running"](tmp_path / "stores").canary(), f"/dates/{DAY}")
     )
     assert (
-        "Nobody is watching: the canary has not run for 3 d 00 h, since 2026-02-09 07:45Z (02:45 EST)."
-        in text
-    )
+        "Nobody is watching: the canary has not run for 3 d 00 h, since 2026-02-09 07:45Z "
+        "(02:45 EST)."
+    ) in text
 
 
 def test_the_dates_of_one_fault_are_listed_with_their_pages(tmp_path: Path) -> None:
     """One by one; with several phases the link says which is meant."""
     situation = SITUATIONS["several_dates"](tmp_path / "stores")
     (fault,) = shown(situation).faults
-    assert [(one.date.day, one.badge.tone, one.told is not None) for one in fault.dates] == [
+    assert [(one.date.day, one.badge.tone, one.history is not None) for one in fault.dates] == [
         (9, "warn", True),
         (10, "warn", True),
         (11, "bad", True),
@@ -360,7 +360,7 @@ def test_the_deadline_that_is_still_to_come_is_no_idle_time(tmp_path: Path) -> N
         True,
         "1 h 03 min",
     )
-    assert "1 h 03 min without anything until now" in as_html(page)
+    assert "nothing for 1 h 03 min, until now" in as_html(page)
     assert "still to come" in as_html(page)
     _, later = looked_at(world, DAY, world.phase.deadline(DAY) + HOUR)
     assert (later.moments[-1].still_to_come, later.moments[-1].idle) == (False, "10 h 18 min")
@@ -374,7 +374,7 @@ def test_the_deadline_that_is_still_to_come_is_no_idle_time(tmp_path: Path) -> N
 
 
 def test_the_picture_of_a_date_ends_now(tmp_path: Path) -> None:
-    """A grace that goes on is no stretch without anything."""
+    """A grace that goes on is no stretch in which nothing happened."""
     world = World(tmp_path / "stores")
     world.play(DAY, drifted=True)
     world.phase = replace(world.phase, untriggered_after_minutes=600)
