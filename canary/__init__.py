@@ -1,1 +1,1 @@
-"""The canary: compares what should have happened with what the stores say, and tells why not."""
+"""The canary: compares what should have happened with what the stores say, and says why not."""

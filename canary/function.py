@@ -1,12 +1,12 @@
 """The canary over HTTP: what Cloud Scheduler calls every 15 minutes.
 
-In comes a request: `POST /` is a run, `GET /status` asks for the recent dates, `POST /notify-test`
-for a marked message over each channel. The sources are read and each date is judged; a run also
-tells people what they do not know yet. Out goes JSON: 200 when everything could be read and told,
-whatever was found, and 503 with the reason when not. `GET /` and `GET /dates/DATE` answer with the
-page that people look at, 200 as long as there is something to show. A run leaves a CANARY_RUN line
-on stdout, and asks for HEARTBEAT_URL if it answers 200. With PAGE_OF, the name of another canary,
-it is a page of that one: it answers to GET alone, and writes nothing.
+`POST /` is a run: it reads the sources, judges each date, and notifies people of what is new.
+`GET /status` judges the recent dates and notifies nobody, and `POST /notify-test` sends a marked
+message over each channel. All three answer with JSON: 200 when everything could be read and sent,
+whatever the verdicts are, and 503 with the reason when not. `GET /` and `GET /dates/DATE` answer
+with the page that people look at, 200 as long as there is something to show. A run leaves a
+CANARY_RUN line on stdout, and requests HEARTBEAT_URL if it answers 200. With PAGE_OF, the name of
+another canary, this is a page of that canary: it answers to GET alone, and writes nothing.
 """
 
 import json
@@ -29,7 +29,7 @@ from canary.notify.heartbeat import Heartbeat
 from canary.notify.message import CommandLine, date_path
 from canary.notify.opening import open_channels
 from canary.page.headers import HEADERS
-from canary.run import Outcome, Report, check, overview, timeline_and_facts, watch
+from canary.run import Outcome, Report, check_dates, overview, timeline_and_facts, watch
 from canary.settings import CanarySettings
 from orchestrator_resilience.phase import Phase, load_phases
 from orchestrator_resilience.plain import YEARS, calendar_date, one_line
@@ -39,9 +39,9 @@ from orchestrator_resilience.stores.opening import open_stores
 
 _Json = tuple[dict[str, Any], int]
 Reply = _Json | tuple[dict[str, Any] | str, int, Mapping[str, str]]
-# Who looks at a page does not wait as long as a run does.
+# A reader waits less long for a page than the scheduler does for a run.
 _PAGE_SECONDS = 12.0
-# How much of what was asked for an answer repeats.
+# How many characters of a path or a method an answer repeats.
 _SHOWN_CHARACTERS = 100
 Handler = Callable[[flask.Request], ResponseReturnValue]
 
@@ -52,17 +52,23 @@ def start() -> Handler:
     Raises ConfigurationError, which names the variable or the field, so that an instance with a
     missing variable, a bad switch or a bad phases file does not start.
     """
-    settings, own = Settings.from_env(), CanarySettings.from_env()
+    settings, canary_settings = Settings.from_env(), CanarySettings.from_env()
     phases = load_phases()
     stores = open_stores(settings, phases, must_exist=True)
-    if not own.enabled:
+    if not canary_settings.enabled:
         return _served(lambda _: ({"outcome": "SWITCHED_OFF", "reason": "CANARY_ENABLED"}, 200))
-    channels = Channels(canary=own.page_of) if own.page_of else open_channels(settings, own, phases)
-    heartbeat = Heartbeat(own.heartbeat_url) if own.heartbeat_url else None
+    channels = (
+        Channels(canary=canary_settings.page_of)
+        if canary_settings.page_of
+        else open_channels(settings, canary_settings, phases)
+    )
+    heartbeat = Heartbeat(canary_settings.heartbeat_url) if canary_settings.heartbeat_url else None
     named = None if channels.canary == DEFAULT_CANARY else channels.canary
     command = CommandLine(project=settings.project, several=len(phases) > 1, canary=named)
     return _served(
-        Canary(stores, phases, channels, heartbeat, command, own.page_of is not None).answer
+        Canary(
+            stores, phases, channels, heartbeat, command, canary_settings.page_of is not None
+        ).answer
     )
 
 
@@ -96,7 +102,7 @@ class Canary(msgspec.Struct, frozen=True):
     only_reads: bool = False
 
     def answer(self, request: flask.Request) -> Reply:
-        """Reply one request, with 503 and the reason whatever goes wrong.
+        """Answer one request, with 503 and the reason whatever goes wrong.
 
         The scheduler then tries again.
         """
@@ -116,13 +122,15 @@ class Canary(msgspec.Struct, frozen=True):
                 *([] if self.only_reads else ["/notify-test"]),
                 "/dates/2026-02-09",
             )
-            there_is = f"{', '.join(paths[:-1])} and {paths[-1]}, with ?phase= and one of {', '.join(self.phases)}"
-            return {
-                "reason": f"there is no {one_line(path, _SHOWN_CHARACTERS)}; there are {there_is}"
-            }, 404
+            reason = (
+                f"there is no {one_line(path, _SHOWN_CHARACTERS)}; "
+                f"there are {', '.join(paths[:-1])} and {paths[-1]}, "
+                f"with ?phase= and one of {', '.join(self.phases)}"
+            )
+            return {"reason": reason}, 404
         if self.only_reads:
             handlers = {name: handler for name, handler in handlers.items() if name == "GET"}
-        # the answer to HEAD loses its body later
+        # The answer to HEAD loses its body later.
         handler = handlers.get("GET" if method == "HEAD" else method)
         if handler is None:
             allowed = ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else [])])
@@ -136,7 +144,7 @@ class Canary(msgspec.Struct, frozen=True):
         return handler(now)
 
     def _handlers(self, path: str, phase: str | None) -> Mapping[str, Callable[[datetime], Reply]]:
-        """Return what a path answers, by the method; nothing where it or the phase is none."""
+        """Return the handlers of a path by method; none where there is no such path or phase."""
         if phase and phase not in self.phases:
             return {}
         match path.strip("/").split("/"):
@@ -153,13 +161,13 @@ class Canary(msgspec.Struct, frozen=True):
                 return {}
 
     def _board(self, phase: str | None, now: datetime) -> Reply:
-        """Reply with all dates, of one phase or of all; a source that hangs leaves the rest."""
+        """Answer with all dates, of one phase or of all; a source that hangs is left out."""
         # Only here and below, because an instance that is started for a run draws no page.
         from canary.page.board import BOARD_DATES, MONTH_DATES, board  # noqa: PLC0415
         from canary.page.render import as_html  # noqa: PLC0415
 
         phases = {phase: self.phases[phase]} if phase else self.phases
-        found = overview(
+        recent = overview(
             self.stores,
             phases,
             now,
@@ -170,7 +178,7 @@ class Canary(msgspec.Struct, frozen=True):
         )
         several = len(self.phases) > 1
         shown = board(
-            found,
+            recent,
             phases,
             None,
             self.command,
@@ -185,11 +193,11 @@ class Canary(msgspec.Struct, frozen=True):
         from canary.page.render import as_html  # noqa: PLC0415
 
         canary = self.channels.canary
-        found, facts, documents = timeline_and_facts(
+        timeline, facts, documents = timeline_and_facts(
             self.stores, phase, day, now, seconds=_PAGE_SECONDS, canary=canary
         )
         shown = one_date(
-            found, facts, phase, self.command, now, remembered=Remembered(documents, canary, now)
+            timeline, facts, phase, self.command, now, remembered=Remembered(documents, canary, now)
         )
         return as_html(shown), 200, HEADERS
 
@@ -197,7 +205,7 @@ class Canary(msgspec.Struct, frozen=True):
         report = watch(self.stores, self.phases, self.channels, now)
         _log(report)
         answer = _answer(report)
-        # Whether the heartbeat was heard does not change the run.
+        # A heartbeat that nobody received does not change the run.
         if (
             self.heartbeat is not None
             and answer[1] == HTTPStatus.OK
@@ -207,10 +215,10 @@ class Canary(msgspec.Struct, frozen=True):
         return answer
 
     def _notify_test(self, now: datetime) -> _Json:
-        """Reply with what each channel said, and leave it as a line, where the deployment reads it."""
-        said = self.channels.test(now)
-        are_all_sent = not any(said.values())
-        words = "; ".join(f"{name}: {failure or 'sent'}" for name, failure in said.items())
+        """Answer with the failure of each channel, and log it: the deployment reads that line."""
+        failures = self.channels.test(now)
+        are_all_sent = not any(failures.values())
+        words = "; ".join(f"{name}: {failure or 'sent'}" for name, failure in failures.items())
         line = {
             "message": f"CANARY_NOTIFY_TEST: {words}",
             "run": "CANARY_NOTIFY_TEST",
@@ -218,21 +226,23 @@ class Canary(msgspec.Struct, frozen=True):
         }
         _write({"severity": "INFO" if are_all_sent else "ERROR", **line})
         return {
-            "channels": said,
+            "channels": failures,
             "reason": "" if are_all_sent else words,
         }, 200 if are_all_sent else 503
 
     def _status(self, now: datetime) -> _Json:
-        wanted = {
+        game_dates = {
             name: phase.recent_dates(now, phase.history_dates)
             for name, phase in self.phases.items()
         }
-        return _answer(check(self.stores, self.phases, now, wanted, canary=self.channels.canary))
+        return _answer(
+            check_dates(self.stores, self.phases, now, game_dates, canary=self.channels.canary)
+        )
 
 
 def _answer(report: Report) -> _Json:
     reasons = sorted({v.summary for v in report.verdicts if v.unreadable})
-    reasons += [f"nobody was notified of {one}" for one in report.notified.untold]
+    reasons += [f"nobody was notified of {incident}" for incident in report.notified.untold]
     return {**report.to_json(), "reason": "; ".join(reasons)}, 503 if reasons else 200
 
 
@@ -250,7 +260,7 @@ def _log(report: Report) -> None:
     """Leave one JSON line on stdout, for Cloud Logging: the proof that the canary is alive."""
     line = report.run_line()
     words = ", ".join(
-        f"{one['phase']} {one['game_date']} {one['verdict']}" for one in line["dates"]
+        f"{entry['phase']} {entry['game_date']} {entry['verdict']}" for entry in line["dates"]
     )
     # Not an error when there is a problem: the alert is an entry of its own, once, and this line
     # comes each run.

@@ -23,16 +23,16 @@ from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
 
 T = TypeVar("T")
-# For all that a run reads again and writes; what takes longer is done without memory.
+# For all that a run reads again and writes; a run that needs longer goes on without memory.
 MEMORY_SECONDS = 20.0
 
 
 class Memory:
     """The documents of one canary in one run.
 
-    `failure` is why something could not be read or written, empty where all could. What is asked of
-    the store after 20 seconds of its own, or after the `deadline` of the run, is a StoreError, as
-    is what it does not answer.
+    `failure` is why something could not be read or written, empty where all could. The calls of
+    the store may take 20 seconds together, and end by the `deadline` of the run: a later call is a
+    StoreError, as is one that the store does not answer.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class Memory:
         }
 
     def commit(self, phase: str, changes: Mapping[date, DateMemory]) -> bool:
-        """Write what has changed in a phase, unless somebody else has written meanwhile.
+        """Write what has changed in a phase, unless another run has written meanwhile.
 
-        Where it was not written, or nobody knows, the phase is read again, and the answer is False.
+        Where it was not written, or that is not known, the phase is read again, and False returned.
         """
         months: dict[DocumentRef, dict[date, DateMemory]] = {}
         for day, memory in changes.items():
@@ -90,8 +90,8 @@ class Memory:
 
     def read_again(self, phase: str, changes: Iterable[date]) -> None:
         """Read a phase again, with the months of `changes`."""
-        own = {month_ref(self._canary, phase, f"{day:%Y-%m}") for day in changes}
-        self._read({*months_of(self._documents, self._canary, phase), *own})
+        months = {month_ref(self._canary, phase, f"{day:%Y-%m}") for day in changes}
+        self._read({*months_of(self._documents, self._canary, phase), *months})
 
     def _commit(
         self, changes: Mapping[DocumentRef, Mapping[str, Any]], refs: Iterable[DocumentRef]
@@ -111,10 +111,10 @@ class Memory:
 
     def _read(self, refs: Iterable[DocumentRef]) -> None:
         refs = [*refs]
-        found = self._asked(lambda store: store.get_all(refs))
+        documents = self._asked(lambda store: store.get_all(refs))
         self._documents = {
-            ref: kept for ref, kept in self._documents.items() if ref not in refs
-        } | found
+            ref: document for ref, document in self._documents.items() if ref not in refs
+        } | documents
 
     def _asked(self, ask: Callable[[DocumentStore], T]) -> T:
         """Return what the store answers; only its own time counts, not that of the channels."""

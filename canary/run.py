@@ -49,9 +49,9 @@ from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.progress import Progress
 from orchestrator_resilience.stores.base import Stores
 
-# All that a run does ends by then: 35 s to read the sources, 15 for what the deliveries left, 20 to
-# remember, 10 each for Slack and for a word about it, 5 for the heartbeat. deploy/common.sh adds
-# what an instance takes to start.
+# A run ends within this time: 35 s to read the sources, 15 for what the deliveries left, 20 to
+# remember, 10 each for Slack and for a warning about Slack, 5 for the heartbeat. deploy/common.sh
+# adds the time in which an instance starts.
 RUN_SECONDS = 95.0
 
 
@@ -72,8 +72,8 @@ class Report(msgspec.Struct, frozen=True):
     """The verdicts of one run at `now`, by phase and then by date, oldest first.
 
     `warnings` are early warnings: of unexpected processors, and of processors that report nothing
-    any more. `silences` are those that cover one of the dates. `notified` is what came of
-    notifying, where the run does that.
+    any more. `silences` are those that cover one of the dates. `notified` says whom the run could
+    not notify, if it notifies at all.
     """
 
     now: datetime
@@ -84,9 +84,9 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def outcome(self) -> Outcome:
-        """A problem outweighs what could not be told, and no verdict at all tells nothing.
+        """PROBLEM if a date has one, else COULD_NOT_TELL if one is unreadable, or there is no date.
 
-        UNDECIDED: everything could be read, and nothing says whether there was work.
+        Otherwise QUIET if all are quiet, and UNDECIDED if nothing says whether there was work.
         """
         if any(v.kind.is_problem for v in self.verdicts):
             return Outcome.PROBLEM
@@ -125,7 +125,7 @@ class Report(msgspec.Struct, frozen=True):
 class Overview(msgspec.Struct, frozen=True):
     """What is known of many dates: their report, and in the same order the `facts` of each.
 
-    None for an odd one.
+    The facts of a date are None where its evidence is too odd to be understood.
     """
 
     report: Report
@@ -134,24 +134,22 @@ class Overview(msgspec.Struct, frozen=True):
     canary: str = DEFAULT_CANARY
 
 
-def check(
+def check_dates(
     stores: Stores,
     phases: Mapping[str, Phase],
     now: datetime,
-    wanted: Mapping[str, Sequence[date]] | None = None,
+    game_dates: Mapping[str, Sequence[date]] | None = None,
     read_at: datetime | None = None,
     *,
     canary: str = DEFAULT_CANARY,
 ) -> Report:
-    """Judge `wanted`, game dates by phase, at `now`: by default each phase's look-back window.
+    """Judge `game_dates`, by phase, at `now`: by default each phase's look-back window.
 
-    Tells nobody.
-
-    `read_at` is the time at which this reads the stores, by default `now`; where `now` is earlier,
-    the dates are judged by what was known then. What is remembered is that of the `canary` of this
-    name.
+    Nobody is notified. `read_at` is the time at which the stores are read, by default `now`; where
+    `now` is earlier, the dates are judged by what was known then. `canary` is the name of the
+    canary whose memory is read.
     """
-    return _run(stores, phases, now, wanted, read_at, canary=canary)[0]
+    return _gather_and_judge(stores, phases, now, game_dates, read_at, canary=canary)[0]
 
 
 def overview(
@@ -165,17 +163,17 @@ def overview(
     seconds: float = READ_SECONDS,
     canary: str = DEFAULT_CANARY,
 ) -> Overview:
-    """Judge the last `days` dates of each phase, and find the causes for the last `explained` of them. Tells nobody.
+    """Judge the last `days` dates of each phase, and explain the last `explained` of them.
 
-    What has not answered after `seconds` is unreadable. `read_at` is as in `check`. What is
-    remembered is that of the `canary` of this name.
+    Nobody is notified. A source that has not answered after `seconds` is unreadable. `read_at` and
+    `canary` are as in `check_dates`.
     """
-    wanted = {name: phase.recent_dates(now, days) for name, phase in phases.items()}
+    game_dates = {name: phase.recent_dates(now, days) for name, phase in phases.items()}
     recent = {name: phase.recent_dates(now, explained or days) for name, phase in phases.items()}
-    report, dates, remembered = _run(
-        stores, phases, now, wanted, read_at, explained=recent, seconds=seconds, canary=canary
+    report, dates, remembered = _gather_and_judge(
+        stores, phases, now, game_dates, read_at, explained=recent, seconds=seconds, canary=canary
     )
-    return Overview(report, tuple(one.facts(now) for one in dates), remembered, canary)
+    return Overview(report, tuple(judged.facts(now) for judged in dates), remembered, canary)
 
 
 def watch(
@@ -183,33 +181,35 @@ def watch(
     phases: Mapping[str, Phase],
     channels: Channels,
     now: datetime,
-    wanted: Mapping[str, Sequence[date]] | None = None,
+    game_dates: Mapping[str, Sequence[date]] | None = None,
     *,
     beside: Beside | None = None,
 ) -> Report:
-    """Check, and tell people what they do not know yet: the run that the scheduler starts.
+    """Check, and notify people of what is new: the run that the scheduler starts.
 
     An incident that was opened is followed beyond the look-back window, as far as the history
-    reaches, and then closed. Nothing is raised where somebody could not be told: `notified` in the
-    report says so. What was judged long ago is not told: an instance may be frozen, and thaw
+    reaches, and then closed. Nothing is raised where somebody could not be notified: `notified` in
+    the report says so. Nobody is notified of an old verdict: an instance may be frozen, and thaw
     minutes later. The sources are read `beside` each other, by default each in a thread of its own.
     """
     deadline = Deadline(RUN_SECONDS)
-    report, dates, remembered = _run(
-        stores, phases, now, wanted, canary=channels.canary, follows=True, beside=beside
+    report, dates, remembered = _gather_and_judge(
+        stores, phases, now, game_dates, canary=channels.canary, follows=True, beside=beside
     )
     complete = frozenset(
-        one.key for one in dates if (facts := one.facts(now)) is not None and _is_complete(facts)
+        judged.key
+        for judged in dates
+        if (facts := judged.facts(now)) is not None and _is_complete(facts)
     )
     runs = (
         Runs()
         if isinstance(remembered, Unreadable)
         else read_runs(remembered.get(canary_ref(channels.canary)))
     )
-    away = _left_out(phases, now, runs) if wanted is None else ""
-    judged = Judged(report.verdicts, complete, wanted is None, away)
+    away = _left_out(phases, now, runs) if game_dates is None else ""
+    judgement = Judged(report.verdicts, complete, game_dates is None, away)
     notified = notify_channels(
-        stores.documents, remembered, judged, channels, phases=phases, now=now, deadline=deadline
+        stores.documents, remembered, judgement, channels, phases=phases, now=now, deadline=deadline
     )
     return replace(
         report, warnings=(*report.warnings, *([away] if away else [])), notified=notified
@@ -217,10 +217,7 @@ def watch(
 
 
 def _as_seen(evidence: Evidence, memory: DateMemory, now: datetime) -> Evidence:
-    """Add what the canary itself has seen of a date by `now`.
-
-    That the set was complete, and the flag set.
-    """
+    """Add when the canary itself, by `now`, has seen the set complete and the flag set."""
     complete_at, flag_at = (
         at if at and at <= now else None for at in (memory.complete_at, memory.flag_at)
     )
@@ -236,27 +233,27 @@ def _is_complete(facts: Facts) -> bool:
 
 
 def _left_out(phases: Mapping[str, Phase], now: datetime, runs: Runs) -> str:
-    """Say which dates are older than what is read, and were not judged since the canary was away."""
+    """Say which dates were not judged while the canary was away, and are not read any more."""
     oldest = {
         name: phase.recent_dates(now, phase.history_dates)[0] for name, phase in phases.items()
     }
-    said = [
+    gaps = [
         f"{name} {since} to {oldest[name] - timedelta(days=1)}"
         for name, since in runs.judged_from.items()
         if name in oldest and since < oldest[name]
     ]
     return (
-        f"the canary was away, and does not look at these dates any more: {', '.join(said)}"
-        if said
+        f"the canary was away, and does not look at these dates any more: {', '.join(gaps)}"
+        if gaps
         else ""
     )
 
 
-def _run(
+def _gather_and_judge(
     stores: Stores,
     phases: Mapping[str, Phase],
     now: datetime,
-    wanted: Mapping[str, Sequence[date]] | None,
+    game_dates: Mapping[str, Sequence[date]] | None,
     read_at: datetime | None = None,
     *,
     explained: Mapping[str, Collection[date]] | None = None,
@@ -266,66 +263,72 @@ def _run(
     follows: bool = False,
     beside: Beside | None = None,
 ) -> "tuple[Report, list[_Date], Documents | Unreadable]":
-    """Gather further back than is judged, because some causes show only over several dates.
+    """Gather the evidence, judge the dates, and say where each problem stopped.
 
-    Returns the report, and in the same order the dates, and what the `canary` of this name
-    remembers. What the deliveries have left is read of dates that are not quiet only, unless all
-    are `traced`; with it they are judged once more. One that `follows` reads as well what it has
-    opened in older months.
+    The evidence begins before the dates that are judged, because some causes show only over several
+    dates. Returns the report, the dates in the same order, and what the canary named `canary`
+    remembers. What the deliveries have left is read only of dates that are not quiet, or of all
+    dates if `traced`; with it they are judged once more. A run that `follows` also reads the older
+    months in which it has opened an incident.
     """
     read_at = read_at or now
     history = {name: phase.recent_dates(now, phase.history_dates) for name, phase in phases.items()}
     recent = {name: phase.recent_dates(now, phase.lookback_dates) for name, phase in phases.items()}
-    window = recent if wanted is None else wanted
-    every = {name: sorted({*history[name], *days}) for name, days in window.items()}
+    window = recent if game_dates is None else game_dates
+    days_to_read = {name: sorted({*history[name], *days}) for name, days in window.items()}
     followed_at = now if follows else None
     gathered = gather(
-        stores, every, phases, canary=canary, now=followed_at, seconds=seconds, beside=beside
+        stores, days_to_read, phases, canary=canary, now=followed_at, seconds=seconds, beside=beside
     )
     documents = {} if isinstance(gathered.remembered, Unreadable) else gathered.remembered
     judged_from = (
         read_runs(documents.get(canary_ref(canary))).judged_from
-        if follows and wanted is None
+        if follows and game_dates is None
         else {}
     )
 
-    keys = [(one.phase, one.game_date) for one in gathered.evidence]
+    keys = [(date_evidence.phase, date_evidence.game_date) for date_evidence in gathered.evidence]
     memories = {key: date_memory(documents, canary, *key, now) for key in keys}
 
     def is_wanted(key: tuple[str, date]) -> bool:
         phase, day = key
-        if day in window[phase] or wanted is not None:
+        if day in window[phase] or game_dates is not None:
             return day in window[phase]
         return (
             judged_from.get(phase, window[phase][0]) <= day < window[phase][0]
             or memories[key].open is not None
         )
 
-    evidence = [_as_seen(one, memories[one.phase, one.game_date], now) for one in gathered.evidence]
-    every_date = _judged(evidence, phases, now, read_at)
+    evidence = [
+        _as_seen(date_evidence, memories[date_evidence.phase, date_evidence.game_date], now)
+        for date_evidence in gathered.evidence
+    ]
+    judged_dates = _judge_dates(evidence, phases, now, read_at)
     followed = {
         name: [
-            one
-            for one in every_date
-            if one.key[0] == name and one.is_sound and one.key[1] in history[name]
+            judged
+            for judged in judged_dates
+            if judged.key[0] == name and judged.is_sound and judged.key[1] in history[name]
         ]
         for name in phases
     }
-    dates = [one for one in every_date if is_wanted(one.key)]
+    dates = [judged for judged in judged_dates if is_wanted(judged.key)]
     problems = [
-        one.key
-        for one in dates
+        judged.key
+        for judged in dates
         if traced
-        or not one.verdict.kind.is_quiet
-        or _may_have_been_refused(one, memories[one.key], now)
+        or not judged.verdict.kind.is_quiet
+        or _may_have_been_refused(judged, memories[judged.key], now)
     ]
-    asked = [(name, day) for name, day in problems if explained is None or day in explained[name]]
+    to_explain = [
+        (name, day) for name, day in problems if explained is None or day in explained[name]
+    ]
     silent = [
         (name, day)
-        for name, own in followed.items()
-        for day in _silent_dates(own, phases[name], now)
+        for name, phase_dates in followed.items()
+        for day in _silent_dates(phase_dates, phases[name], now)
     ]
-    traced_dates = list(dict.fromkeys([*asked, *silent]))
+    traced_dates = list(dict.fromkeys([*to_explain, *silent]))
     within = min(seconds, CHECKPOINTS_SECONDS)
     traces = read_traces(stores, traced_dates, phases, now, seconds=within, beside=beside)
 
@@ -337,16 +340,21 @@ def _run(
 
     warnings = tuple(
         f"{name}: {warning}"
-        for name, own in followed.items()
-        for warning in _warnings(own, phases[name], now, lines_of(name))
+        for name, phase_dates in followed.items()
+        for warning in _warnings(phase_dates, phases[name], now, lines_of(name))
     )
-    histories = _histories((one.evidence for one in every_date if one.is_sound), phases)
+    histories = _histories((judged.evidence for judged in judged_dates if judged.is_sound), phases)
     dates = [
-        replace(one, traces=traces.get(one.key, one.traces), around=histories.get(one.key, ()))
-        for one in dates
+        replace(
+            judged,
+            traces=traces.get(judged.key, judged.traces),
+            around=histories.get(judged.key, ()),
+        )
+        for judged in dates
     ]
     verdicts = tuple(
-        _explained(one, now, read_at) if one.key in asked else one.verdict for one in dates
+        _explained(judged, now, read_at) if judged.key in to_explain else judged.verdict
+        for judged in dates
     )
     silences = read_silences(documents.get(people_ref(canary)))
     covering = tuple(
@@ -367,10 +375,10 @@ def timeline_and_facts(
 ) -> tuple[Timeline, Facts | None, Documents | Unreadable]:
     """Judge one date, say where it stopped, and put together what every source saw of it.
 
-    Returns the timeline, the facts from which it can be drawn, None where they are too odd, and
-    what is remembered. `read_at`, `seconds` and `canary` are as in `overview`.
+    Returns the timeline, the facts from which it can be drawn (None where the evidence is too odd),
+    and what is remembered. `read_at`, `seconds` and `canary` are as in `overview`.
     """
-    report, (own,), remembered = _run(
+    report, (judged,), remembered = _gather_and_judge(
         stores,
         {phase.name: phase},
         now,
@@ -381,22 +389,22 @@ def timeline_and_facts(
         canary=canary,
     )
     (verdict,) = report.verdicts
-    facts = own.facts(now)
+    facts = judged.facts(now)
     if facts is None:
         return Timeline(verdict, (), (verdict.summary,), report.silences), None, remembered
-    traces = _traces_there(own.traces, now, read_at or now)
-    around = [Facts(one, own.phase, now) for one in own.around]
+    traces = _traces_there(judged.traces, now, read_at or now)
+    around = [Facts(neighbour, judged.phase, now) for neighbour in judged.around]
     timeline = timeline_of(
-        verdict, Dossier(own.evidence, own.phase, now, traces=traces, history=around)
+        verdict, Dossier(judged.evidence, judged.phase, now, traces=traces, history=around)
     )
     return replace(timeline, silences=report.silences), facts, remembered
 
 
 class _Date(msgspec.Struct, frozen=True):
-    """One date as it was judged, by its `phase` as it was then: without `newcomers`.
+    """One date as it was judged, with its `phase` as it was then: without the `newcomers`.
 
-    `is_sound` tells that nothing of its evidence was too odd to be judged by; `around` is that of
-    the dates around it.
+    `is_sound` is False where the evidence was too odd to be judged. `around` is the evidence of the
+    dates around it.
     """
 
     evidence: Evidence
@@ -417,123 +425,144 @@ class _Date(msgspec.Struct, frozen=True):
         return Facts(self.evidence, self.phase, now) if self.is_sound else None
 
 
-def _judged(
+def _judge_dates(
     evidence: Sequence[Evidence], phases: Mapping[str, Phase], now: datetime, read_at: datetime
 ) -> list[_Date]:
     """Judge every date by what was known at `now`, and by what its phase expected then.
 
-    Each stands alone.
+    Each is judged by itself: odd evidence of one date leaves the other verdicts as they are.
     """
-    known = [known_by(one, now) if now < read_at else one for one in evidence]
-    histories = _histories(known, phases)
+    evidence_then = [
+        known_by(date_evidence, now) if now < read_at else date_evidence
+        for date_evidence in evidence
+    ]
+    histories = _histories(evidence_then, phases)
     return [
-        _judge_one(one, phases[one.phase], histories[one.phase, one.game_date], now, read_at)
-        for one in known
+        _judge_date(
+            date_evidence,
+            phases[date_evidence.phase],
+            histories[date_evidence.phase, date_evidence.game_date],
+            now,
+            read_at,
+        )
+        for date_evidence in evidence_then
     ]
 
 
 def _histories(
     evidence: Iterable[Evidence], phases: Mapping[str, Phase]
 ) -> dict[tuple[str, date], Sequence[Evidence]]:
-    """Return for each date the evidence around it.
+    """Return for each date its own evidence, and that of the `history_dates` before and after it.
 
-    `history_dates` before it and as many after it, and its own.
-
-    So what a date costs does not depend on how many there are. `evidence` has the dates of a phase
+    So what a date costs does not depend on the number of dates. `evidence` has the dates of a phase
     in their order.
     """
     by_phase: dict[str, list[Evidence]] = defaultdict(list)
-    for one in evidence:
-        by_phase[one.phase].append(one)
+    for date_evidence in evidence:
+        by_phase[date_evidence.phase].append(date_evidence)
     return {
-        (name, one.game_date): own[
+        (name, date_evidence.game_date): phase_evidence[
             max(number - phases[name].history_dates, 0) : number + phases[name].history_dates + 1
         ]
-        for name, own in by_phase.items()
-        for number, one in enumerate(own)
+        for name, phase_evidence in by_phase.items()
+        for number, date_evidence in enumerate(phase_evidence)
     }
 
 
-def _judge_one(
+def _judge_date(
     evidence: Evidence, phase: Phase, history: Sequence[Evidence], now: datetime, read_at: datetime
 ) -> _Date:
     try:
-        new = newcomers(evidence, phase, history)
-        phase = phase.on(evidence.game_date, evidence.mode).without(new)
+        newcomer_names = newcomers(evidence, phase, history)
+        phase = phase.on(evidence.game_date, evidence.mode).without(newcomer_names)
         verdict = judge(evidence, phase, now)
     except Exception as error:  # noqa: BLE001 (whatever somebody has written there, the other dates are judged)
+        reason = f"its evidence cannot be understood: {_described(error)}"
         odd = Verdict(
             kind=VerdictKind.UNKNOWN,
             phase=evidence.phase,
             game_date=evidence.game_date,
-            summary=f"could not tell: {(reason := f'its evidence cannot be understood: {_described(error)}')}",
+            summary=f"could not tell: {reason}",
             reason=reason,
             unreadable=True,
         )
         return _Date(evidence, phase, odd, is_sound=False)
-    notes = (*verdict.notes, *_notes(evidence, phase, new, now, read_at))
-    return _Date(evidence, phase, replace(verdict, notes=notes), new)
+    notes = (*verdict.notes, *_notes(evidence, phase, newcomer_names, now, read_at))
+    return _Date(evidence, phase, replace(verdict, notes=notes), newcomer_names)
 
 
 def _notes(
-    evidence: Evidence, phase: Phase, new: Collection[str], now: datetime, read_at: datetime
+    evidence: Evidence,
+    phase: Phase,
+    newcomer_names: Collection[str],
+    now: datetime,
+    read_at: datetime,
 ) -> Iterator[str]:
     """Yield what has to be said of how a date was judged."""
-    if new:
-        yield f"nobody waited for {names(new)} then: expected now, and without a report up to this date"
+    if newcomer_names:
+        yield (
+            f"nobody waited for {names(newcomer_names)} then: "
+            "expected now, and without a report up to this date"
+        )
     if now < read_at and (timeless := ", ".join(without_a_time(evidence, phase))):
-        yield f"judged as of {now:%Y-%m-%d %H:%M}Z, and no time says whether this was known then: {timeless}"
+        yield (
+            f"judged as of {now:%Y-%m-%d %H:%M}Z, "
+            f"and no time says whether this was known then: {timeless}"
+        )
 
 
-def _is_before(one: _Date, begins: datetime | None) -> bool:
-    """Whether a date with registrations, and without a row, was over before the completion log had its first one."""
-    has_no_row = isinstance(one.evidence.completion_log, Absent)
-    was_over = begins is None or one.phase.deadline(one.evidence.game_date) < begins
+def _is_before(judged: _Date, begins: datetime | None) -> bool:
+    """Whether a date with registrations and no row was over before the completion log began."""
+    has_no_row = isinstance(judged.evidence.completion_log, Absent)
+    was_over = begins is None or judged.phase.deadline(judged.evidence.game_date) < begins
     return (
         was_over
         and has_no_row
-        and bool(value_or(one.evidence.progress, Progress(frozenset())).registered)
+        and bool(value_or(judged.evidence.progress, Progress(frozenset())).registered)
     )
 
 
-def _silent_dates(own: Sequence[_Date], phase: Phase, now: datetime) -> set[date]:
+def _silent_dates(judged_dates: Sequence[_Date], phase: Phase, now: datetime) -> set[date]:
     """Return the recent dates of a phase since which one of its processors reports nothing."""
     try:
-        dates = [Facts(one.evidence, phase, now) for one in own]
+        dates = [Facts(judged.evidence, phase, now) for judged in judged_dates]
         return {day for processor in phase.expected for day in silent_dates(processor, dates)}
-    except Exception:  # noqa: BLE001 (the warnings say so; the verdicts stand)
+    except Exception:  # noqa: BLE001 (the warnings say so; the verdicts are kept)
         return set()
 
 
 def _warnings(
-    own: Sequence[_Date], phase: Phase, now: datetime, lines: Sequence[Checkpoint]
+    judged_dates: Sequence[_Date], phase: Phase, now: datetime, lines: Sequence[Checkpoint]
 ) -> Iterator[str]:
     """Yield the early warnings of a phase's recent dates.
 
     `lines` are what deliveries left on dates of silence.
     """
-    with_document = [one for one in own if isinstance(one.evidence.progress, Seen)]
-    if with_document and (new := names(with_document[-1].newcomers)):
-        yield f"{new} has not reported, and the orchestrator does not wait for it: give its `since`, or deploy the list"
-    yield from sorted({reason for one in own for reason in one.evidence.left_out})
+    with_document = [
+        judged for judged in judged_dates if isinstance(judged.evidence.progress, Seen)
+    ]
+    if with_document and (newcomer_names := names(with_document[-1].newcomers)):
+        yield (
+            f"{newcomer_names} has not reported, and the orchestrator does not wait for it: "
+            "give its `since`, or deploy the list"
+        )
+    yield from sorted({reason for judged in judged_dates for reason in judged.evidence.left_out})
     begins = with_document[-1].evidence.log_since if with_document else None
-    if any(_is_before(one, begins) for one in with_document):
+    if any(_is_before(judged, begins) for judged in with_document):
         first = f"has its first row from {begins:%Y-%m-%d %H:%M}Z" if begins else "has no row"
         yield f"{phase.bigquery_table} {first}: dates before are judged by their documents alone"
     try:
-        yield from early_warnings([one.evidence for one in own], phase, now, lines)
-    except Exception as error:  # noqa: BLE001 (a warning less; the verdicts stand)
+        yield from early_warnings([judged.evidence for judged in judged_dates], phase, now, lines)
+    except Exception as error:  # noqa: BLE001 (a warning less; the verdicts are kept)
         yield f"the recent dates could not be looked over: {_described(error)}"
 
 
-def _may_have_been_refused(one: _Date, memory: DateMemory, now: datetime) -> bool:
-    """Whether only the code's own lines can tell that the next phase was not started.
+def _may_have_been_refused(judged: _Date, memory: DateMemory, now: datetime) -> bool:
+    """Whether only the code's own lines can say that the next phase was not started.
 
-    Its output is not due yet.
-
-    Of what is open they tell as well when it is over.
+    That is so while its output is not due yet. The lines also say when an open incident is over.
     """
-    facts = one.facts(now)
+    facts = judged.facts(now)
     return (
         facts is not None
         and facts.awaits_output
@@ -541,24 +570,25 @@ def _may_have_been_refused(one: _Date, memory: DateMemory, now: datetime) -> boo
     )
 
 
-def _explained(one: _Date, now: datetime, read_at: datetime) -> Verdict:
+def _explained(judged: _Date, now: datetime, read_at: datetime) -> Verdict:
     """Judge a date again with what its deliveries have left, and say where it stopped."""
-    if not one.is_sound:
-        return one.verdict
+    if not judged.is_sound:
+        return judged.verdict
     try:
-        there = _traces_there(one.traces, now, read_at)
+        there = _traces_there(judged.traces, now, read_at)
         heard = heard_of(
-            there.checkpoints.value if isinstance(there.checkpoints, Seen) else (), one.phase
+            there.checkpoints.value if isinstance(there.checkpoints, Seen) else (), judged.phase
         )
         verdict = replace(
-            judge(one.evidence, one.phase, now, heard), notes=(*one.verdict.notes, *there.left_out)
+            judge(judged.evidence, judged.phase, now, heard),
+            notes=(*judged.verdict.notes, *there.left_out),
         )
         return where_it_stopped(
-            verdict, one.evidence, there, history=one.around, phase=one.phase, now=now
+            verdict, judged.evidence, there, history=judged.around, phase=judged.phase, now=now
         )
-    except Exception as error:  # noqa: BLE001 (the problem is told all the same)
+    except Exception as error:  # noqa: BLE001 (the problem is reported all the same)
         words = f"its evidence cannot be understood: {_described(error)}"
-        return replace(one.verdict, causes=(Cause(kind=CauseKind.UNDETERMINED, words=words),))
+        return replace(judged.verdict, causes=(Cause(kind=CauseKind.UNDETERMINED, words=words),))
 
 
 def _there(

@@ -52,7 +52,8 @@ class CanarySettings:
         for name in ("SLACK_WEBHOOK_URL", "HEARTBEAT_URL"):
             if page_of and env.get(name):
                 raise ConfigurationError(
-                    f"{name}: PAGE_OF is set, and such a page tells nobody; take one of them away"
+                    f"{name}: PAGE_OF is set, and such a page notifies nobody; "
+                    "take one of them away"
                 )
         return cls(
             enabled=read_switch("CANARY_ENABLED", env.get("CANARY_ENABLED", "")),
@@ -67,12 +68,12 @@ class CanarySettings:
 def _read_address(name: str, text: str) -> str | None:
     """Read what paths can be put behind: a host, and nothing that would end a link.
 
-    What is none is not shown: of three addresses side by side, one may stand in the place of a
-    secret.
+    A text that is no such address is not shown: it may be a secret in the wrong variable.
     """
     address = text.strip().rstrip("/")
     if address and not re.fullmatch(r"https?://[\w.:/~-]{1,200}", address, re.ASCII):
         raise ConfigurationError(
-            f"{name}: expected an address such as https://canary.example.com; not shown, because it may be a secret's"
+            f"{name}: expected an address such as https://canary.example.com; "
+            "not shown, because it may be a secret's"
         )
     return address or None

@@ -1,8 +1,8 @@
 """Reads the sources of one canary run, all at once, and ends in time whatever hangs.
 
 One batch read of the progress documents, one of what the canary remembers, and one query a table:
-the completion logs, and of each phase its message log, flag table, outcome and work. Each stands
-alone: one that cannot be read takes no other with it.
+the completion logs, and of each phase its message log, flag table, outcome and work. Each is read
+by itself: one that cannot be read leaves the others as they are.
 """
 
 from collections import defaultdict
@@ -59,17 +59,20 @@ from orchestrator_resilience.stores.base import (
 T = TypeVar("T")
 _Documents = dict[DocumentRef, Document]
 
-# Of what a run may take, which canary/run.py adds up; what is left is for notifying people.
+# A part of the time of a run, which canary/run.py adds up.
 READ_SECONDS = 35.0
-# So much further back the completion log is read, which tells one that begins later from one that
-# lost the first rows.
+# The completion log is read so much further back: so a log that begins later is not taken for one
+# that has lost its first rows.
 EARLIER = timedelta(days=7)
 CHECKPOINTS_SECONDS = 15.0
 _ONE_DAY = timedelta(days=1)
 
 
 class Gathered(msgspec.Struct, frozen=True):
-    """The evidence by phase and then by date, and the documents of what is remembered, and of what people said."""
+    """The evidence by phase and then by date, and the documents of what is remembered.
+
+    The latter include what people said.
+    """
 
     evidence: tuple[Evidence, ...] = ()
     remembered: Documents | Unreadable = msgspec.field(default_factory=dict)
@@ -77,7 +80,7 @@ class Gathered(msgspec.Struct, frozen=True):
 
 def gather(
     stores: Stores,
-    wanted: Mapping[str, Sequence[date]],
+    game_dates: Mapping[str, Sequence[date]],
     phases: Mapping[str, Phase],
     *,
     canary: str = DEFAULT_CANARY,
@@ -85,37 +88,45 @@ def gather(
     seconds: float = READ_SECONDS,
     beside: Beside | None = None,
 ) -> Gathered:
-    """Read the evidence for `wanted`, game dates by phase; a source that fails is Unreadable.
+    """Read the evidence for `game_dates`, by phase; a source that fails is Unreadable.
 
     What the `canary` of this name remembers is read with it: the months of these dates, and with
     `now` (aware) older ones in which something is open. All are read `beside` each other, by
     default each in a thread of its own.
     """
-    dates = [(name, day) for name, days in wanted.items() for day in days]
+    dates = [(name, day) for name, days in game_dates.items() for day in days]
     if not dates:
         return Gathered()
     window = min(day for _, day in dates), max(day for _, day in dates)
-    months = [ref for name, days in wanted.items() for ref in month_refs(canary, name, days)]
-    own = {name: phases[name] for name in wanted}
+    months = [ref for name, days in game_dates.items() for ref in month_refs(canary, name, days)]
+    selected_phases = {name: phases[name] for name in game_dates}
     progress = [_ref(phases[name], day) for name, day in dates]
     memory = [people_ref(canary), canary_ref(canary), *months]
     documents: dict[str, Callable[[], Any]] = {
         "progress documents": lambda: stores.documents.get_all(progress),
         "what the canary remembers": partial(_remembered, stores, memory, canary, now, [*phases]),
     }
-    # First, because the others wait for their turn, and without the documents nothing is known of
-    # any date.
-    answers = _ask({**documents, **_questions(stores, own, window)}, seconds, beside)
-    found = answers["what the canary remembers"]
+    # The documents come first, because the other questions wait for their turn, and without the
+    # documents nothing is known of any date.
+    answers = _ask({**documents, **_questions(stores, selected_phases, window)}, seconds, beside)
+    memory_answer = answers["what the canary remembers"]
     evidence = [_evidence(phases[name], day, answers) for name, day in dates]
     elsewhere = [
-        name for name in wanted if _is_elsewhere([one for one in evidence if one.phase == name])
+        name
+        for name in game_dates
+        if _is_elsewhere(
+            [date_evidence for date_evidence in evidence if date_evidence.phase == name]
+        )
     ]
     evidence = [
-        replace(one, progress=_no_documents(own[one.phase])) if one.phase in elsewhere else one
-        for one in evidence
+        replace(date_evidence, progress=_no_documents(selected_phases[date_evidence.phase]))
+        if date_evidence.phase in elsewhere
+        else date_evidence
+        for date_evidence in evidence
     ]
-    remembered: Documents | Unreadable = found.value if isinstance(found, Seen) else found
+    remembered: Documents | Unreadable = (
+        memory_answer.value if isinstance(memory_answer, Seen) else memory_answer
+    )
     if not isinstance(remembered, Unreadable) and not is_readable(
         remembered.get(canary_ref(canary))
     ):
@@ -146,22 +157,19 @@ def _evidence(phase: Phase, day: date, answers: Mapping[str, Any]) -> Evidence:
     )
 
 
-# What is asked, by the words in which people are told of it.
+# What is asked, by the words that a message has for it.
 _Questions = Mapping[str, Callable[[], Any]]
 
 
 def _questions(
     stores: Stores, phases: Mapping[str, Phase], window: tuple[date, date]
 ) -> _Questions:
-    """Return what is asked of the tables.
-
-    Each completion log once, whatever number of phases it has.
-    """
+    """Return what is asked of the tables; a completion log is asked once for all its phases."""
     logs: dict[str, list[str]] = defaultdict(list)
     for name, phase in phases.items():
         logs[phase.bigquery_table].append(name)
     since, until = window
-    asked: dict[str, Callable[[], Any]] = {
+    questions: dict[str, Callable[[], Any]] = {
         f"completion log {table}": partial(
             stores.completion_log.summarise, names, since - EARLIER, until
         )
@@ -170,13 +178,13 @@ def _questions(
     messages, flags, counts = stores.message_logs, stores.flag_tables, stores.counts
     for name, phase in phases.items():
         if messages is not None and phase.message_table is not None:
-            asked[f"message log {name}"] = partial(messages.summarise, name, *window)
+            questions[f"message log {name}"] = partial(messages.summarise, name, *window)
         if flags is not None and phase.flag_table is not None:
-            asked[f"flag table {name}"] = partial(flags.read, phase.flag_table, name, *window)
+            questions[f"flag table {name}"] = partial(flags.read, phase.flag_table, name, *window)
         for what, query in (("outcome", phase.outcome_query), ("work", phase.work_query)):
             if counts is not None and query is not None:
-                asked[f"{what} {name}"] = partial(counts.count, query, *window)
-    return asked
+                questions[f"{what} {name}"] = partial(counts.count, query, *window)
+    return questions
 
 
 def _remembered(
@@ -187,10 +195,12 @@ def _remembered(
     phases: Sequence[str],
 ) -> _Documents:
     """Read what the canary remembers, and then the older months in which something is open."""
-    found = stores.documents.get_all(refs)
-    older = older_refs(read_runs(found.get(canary_ref(canary))), canary, now, phases) if now else []
+    documents = stores.documents.get_all(refs)
+    older = (
+        older_refs(read_runs(documents.get(canary_ref(canary))), canary, now, phases) if now else []
+    )
     further = [ref for ref in older if ref not in refs]
-    return {**found, **(stores.documents.get_all(further) if further else {})}
+    return {**documents, **(stores.documents.get_all(further) if further else {})}
 
 
 def read_traces(
@@ -204,35 +214,35 @@ def read_traces(
 ) -> dict[tuple[str, date], Traces]:
     """Read what the deliveries of dates with a problem have left, `beside` each other.
 
-    What fails is Unreadable.
+    A source that fails is Unreadable.
     """
     days: dict[str, list[date]] = defaultdict(list)
     for name, day in problems:
         days[name].append(day)
-    asked = dict[str, Callable[[], Any]]()
+    questions = dict[str, Callable[[], Any]]()
     if days:
-        asked["checkpoints"] = partial(stores.checkpoints.read, days, now)
+        questions["checkpoints"] = partial(stores.checkpoints.read, days, now)
     log, letters, errors = stores.requests, stores.dead_letters, stores.service_errors
     if log is not None and log.phase in days:
         since = phases[log.phase].begins(min(days[log.phase]))
-        asked["requests to the orchestrator"] = partial(log.requests, since, now)
-        asked["last answer before them"] = lambda: log.last_answer(since)
+        questions["requests to the orchestrator"] = partial(log.requests, since, now)
+        questions["last answer before them"] = lambda: log.last_answer(since)
     if errors is not None and errors.phase in days:
-        asked["errors of the orchestrator"] = partial(
+        questions["errors of the orchestrator"] = partial(
             errors.errors, phases[errors.phase].begins(min(days[errors.phase])), now
         )
     if letters is not None and letters.phase in days:
-        asked["dead letters"] = letters.read
+        questions["dead letters"] = letters.read
     if stores.changes is not None and days:
-        begun_at = {name: phases[name].begins(min(own)) for name, own in days.items()}
-        asked["what was changed"] = partial(stores.changes.changes, begun_at, now)
-    for name, own in days.items():
+        begun_at = {name: phases[name].begins(min(phase_days)) for name, phase_days in days.items()}
+        questions["what was changed"] = partial(stores.changes.changes, begun_at, now)
+    for name, phase_days in days.items():
         query, before = phases[name].runs_query, timedelta(days=phases[name].history_dates)
         if query is not None and stores.counts is not None:
-            asked[f"runs {name}"] = partial(
-                stores.counts.runs, query, min(own) - before, max(own) + _ONE_DAY
+            questions[f"runs {name}"] = partial(
+                stores.counts.runs, query, min(phase_days) - before, max(phase_days) + _ONE_DAY
             )
-    answers = _ask(asked, seconds, beside)
+    answers = _ask(questions, seconds, beside)
 
     def traces(name: str, day: date) -> Traces:
         begun = phases[name].begins(day)
@@ -251,34 +261,39 @@ def read_traces(
         return Traces(
             mapped(
                 lines,
-                lambda found: [line for line in found.checkpoints if concerns(line, name, day)],
+                lambda collected: [
+                    line for line in collected.checkpoints if concerns(line, name, day)
+                ],
             ),
-            mapped(requests, lambda found: [one for one in found if one.at >= begun]),
+            mapped(requests, lambda entries: [entry for entry in entries if entry.at >= begun]),
             mapped(
                 given_up,
-                lambda found: [one for one in found if one.game_date == day and one.at <= now],
+                lambda entries: [
+                    letter for letter in entries if letter.game_date == day and letter.at <= now
+                ],
             ),
             lines.value.cut_at if isinstance(lines, Seen) else None,
-            _there(mapped(lines, lambda found: found.before.get(name))),
+            _there(mapped(lines, lambda collected: collected.before.get(name))),
             _there(last_answer),
-            mapped(failures, lambda found: _errors_since(found, begun)),
+            mapped(failures, lambda logged_errors: _errors_since(logged_errors, begun)),
             mapped(
                 answers.get(f"runs {name}", Absent()),
-                lambda found: _runs_around(found, phases[name], day),
+                lambda processor_runs: _runs_around(processor_runs, phases[name], day),
             ),
             mapped(
                 answers.get("what was changed", Absent()),
-                lambda found: _in_words(found.get(name, Changes())),
+                lambda changes_by_phase: _in_words(changes_by_phase.get(name, Changes())),
             ),
         )
 
     return {problem: traces(*problem) for problem in problems}
 
 
-def _errors_since(found: ServiceErrors, begun: datetime) -> ServiceErrors:
+def _errors_since(logged_errors: ServiceErrors, begun: datetime) -> ServiceErrors:
     """Return the errors since a date began, in words that can be shown as they are."""
-    recent = [error for error in found.errors if error.at >= begun]
-    return found._replace(errors=[error._replace(words=printable(error.words)) for error in recent])
+    recent = [error for error in logged_errors.errors if error.at >= begun]
+    errors = [error._replace(words=printable(error.words)) for error in recent]
+    return logged_errors._replace(errors=errors)
 
 
 def _runs_around(runs: Sequence[ProcessorRun], phase: Phase, day: date) -> list[ProcessorRun]:
@@ -296,14 +311,18 @@ def _runs_around(runs: Sequence[ProcessorRun], phase: Phase, day: date) -> list[
     ]
 
 
-def _in_words(found: Changes) -> Changes:
+def _in_words(phase_changes: Changes) -> Changes:
     """Return what was changed, in words that can be shown as they are."""
     changes = [
-        one._replace(what=printable(one.what), who=printable(one.who), made=printable(one.made))
-        for one in found.changes
+        change._replace(
+            what=printable(change.what), who=printable(change.who), made=printable(change.made)
+        )
+        for change in phase_changes.changes
     ]
-    attempts = [one._replace(failure=printable(one.failure)) for one in found.attempts]
-    return found._replace(changes=changes, attempts=attempts)
+    attempts = [
+        attempt._replace(failure=printable(attempt.failure)) for attempt in phase_changes.attempts
+    ]
+    return phase_changes._replace(changes=changes, attempts=attempts)
 
 
 def _there(source: Source[T | None]) -> Source[T]:
@@ -318,9 +337,9 @@ _AT_ONCE = 8
 
 
 def _ask(questions: _Questions, seconds: float, beside: Beside | None) -> dict[str, Any]:
-    """Ask all from the beginning on, by default each in a thread of its own.
+    """Ask all questions, by default each in a thread of its own.
 
-    Returns Seen or Unreadable of each.
+    Each answer is Seen or Unreadable.
     """
     gate, begin, deadline = Semaphore(_AT_ONCE), beside or Background, Deadline(seconds)
     readings = {what: begin(partial(_read, ask, gate, deadline)) for what, ask in questions.items()}
@@ -338,8 +357,8 @@ def _answer(
 
 
 def _read(read: Callable[[], T], gate: Semaphore, deadline: Deadline) -> Seen[T] | Unreadable:
-    # Whose turn has not come by then is not asked: its thread would be left behind, and keep others
-    # from reading.
+    # A question whose turn has not come by then is not asked: its thread would be left behind, and
+    # keep others from reading.
     if not gate.acquire(timeout=deadline.left()):
         return Unreadable(f"not asked within {deadline.seconds:g} s")
     try:
@@ -355,13 +374,13 @@ def _read(read: Callable[[], T], gate: Semaphore, deadline: Deadline) -> Seen[T]
 def _logged(
     what: str, answer: Source[Sequence[ProcessorSummary]], phase: Phase, day: date
 ) -> Source[Logged]:
-    """Return what a table says of one date, what may be of any date with it."""
+    """Return what a table says of one date, with the rows that may be of any date."""
     if not isinstance(answer, Seen):
         return answer
-    own = (row for row in answer.value if row.phase == phase.name)
+    phase_rows = (row for row in answer.value if row.phase == phase.name)
     rows = [
         row
-        for row in own
+        for row in phase_rows
         if row.game_date == day or (row.game_date is None and _may_concern(row, day))
     ]
     return _understood(
@@ -382,14 +401,21 @@ def _first_row(answer: Source[Sequence[ProcessorSummary]], phase: str) -> dateti
 
 
 def _is_elsewhere(evidence: Sequence[Evidence]) -> bool:
-    """Whether a phase has no document of any date, though its orchestrator has left rows of several."""
-    rows = [one for one in evidence if value_or(one.completion_log, Logged()).completed]
-    return len(rows) > 1 and all(isinstance(one.progress, Absent) for one in evidence)
+    """Whether a phase has no document of any date, though there are rows of several dates."""
+    rows = [
+        date_evidence
+        for date_evidence in evidence
+        if value_or(date_evidence.completion_log, Logged()).completed
+    ]
+    return len(rows) > 1 and all(
+        isinstance(date_evidence.progress, Absent) for date_evidence in evidence
+    )
 
 
 def _no_documents(phase: Phase) -> Unreadable:
     return Unreadable(
-        f"{phase.firestore_collection} has no document of any date, though {phase.bigquery_table} has rows of several: "
+        f"{phase.firestore_collection} has no document of any date, "
+        f"though {phase.bigquery_table} has rows of several: "
         "the collection's name is mistyped, or it is in another project or database"
     )
 
@@ -434,7 +460,7 @@ def _progress(answer: Source[_Documents], phase: Phase, day: date) -> Source[Pro
 
 
 def _understood(what: str, read: Callable[[], Source[T]]) -> Source[T]:
-    """Return what a source says of one date; what nobody has foreseen is that date's alone."""
+    """Return what a source says of one date; an unforeseen error concerns that date alone."""
     try:
         return read()
     except Exception as error:  # noqa: BLE001 (whatever somebody has written there, the other dates still count)
@@ -442,10 +468,7 @@ def _understood(what: str, read: Callable[[], Source[T]]) -> Source[T]:
 
 
 def _count(answer: Source[Mapping[date, int]], day: date) -> Source[int]:
-    """Return the number of one date.
-
-    0 where the query does not mention it, Absent where there is no query.
-    """
+    """Return the count of one date: 0 where the query omits it, Absent where there is no query."""
     return mapped(answer, lambda counts: counts.get(day, 0))
 
 

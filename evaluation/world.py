@@ -21,7 +21,7 @@ from canary.domain.stages import Cause, CauseKind
 from canary.domain.verdict import Level, Verdict, VerdictKind, level
 from canary.notify.channel import Channels, Notification, NotifyError, Warned
 from canary.playback.schedule import Schedule, ticks
-from canary.run import Report, check, watch
+from canary.run import Report, check_dates, watch
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.completion import Completion
@@ -278,7 +278,7 @@ class World:
 
     def check(self, *days: date) -> Report:
         """Judge `days` now, by the stores as the canary reaches them; notifies nobody."""
-        return check(
+        return check_dates(
             self._seen,
             {self.phase.name: self.phase},
             self.schedule.clock.now,

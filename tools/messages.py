@@ -26,7 +26,7 @@ from canary.notify.log_entry import LogChannel
 from canary.notify.message import CommandLine
 from canary.notify.slack import message
 from canary.playback.demo import BLOCKED, demo_phase, play_demo, track
-from canary.playback.playback import Event
+from canary.playback.playback import Happening
 from canary.run import watch
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.errors import StoreError
@@ -66,9 +66,9 @@ def logged(write: Callable[[LogChannel], object]) -> list[dict[str, Any]]:
 
 
 @cache
-def events() -> tuple[Event, ...]:
+def events() -> tuple[Happening, ...]:
     """Return all that happens in the demo."""
-    happened: list[Event] = []
+    happened: list[Happening] = []
     with tempfile.TemporaryDirectory() as folder:
         play_demo(Path(folder), happened.append)
     return tuple(happened)

@@ -1,4 +1,4 @@
-"""`canary backtest`: what a canary would have sent over dates of the past, from the user's own stores, read-only."""
+"""`canary backtest`: what a canary would have sent over past dates, by the user's own stores."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -27,8 +27,14 @@ from canary.notify.message import SIGNS
 from canary.page.axis import Tick
 from canary.page.past import Bar, IncidentText, Past, PastDate, PastPhase
 from canary.page.render import as_html
-from canary.playback.backtest import Backtest, Incident, Judged, period, read
-from canary.playback.backtest import backtest as play_backtest
+from canary.playback.backtest import (
+    Backtest,
+    PlayedDate,
+    PlayedIncident,
+    play_backtest,
+    read,
+    span_of,
+)
 from canary.playback.compared import (
     Checked,
     Compared,
@@ -97,16 +103,16 @@ def backtest(
     notifies nobody. Exit code 0, or 2 where a source could not be read.
     """
     reported = None if incidents is None else _read_reported(incidents, about)
-    found = _play(about, days, until)
-    beside = None if reported is None else compared(found, reported)
+    played = _play(about, days, until)
+    beside = None if reported is None else compared(played, reported)
     changed = (
         None
         if against is None
-        else differences(found, _play(_with_phases(about, against), days, until))
+        else differences(played, _play(_with_phases(about, against), days, until))
     )
-    live = _checked(found, about) if check else None
+    live = _checked(played, about) if check else None
     if html is not None:
-        write_page(html, as_html(_page(found, about), home=None))
+        write_page(html, as_html(_page(played, about), home=None))
     elif as_json:
         more = {
             "incidents_file": beside and beside.to_json(),
@@ -116,19 +122,22 @@ def backtest(
         click.echo(
             about.to_json(
                 {
-                    **found.to_json(),
+                    **played.to_json(),
                     **{name: value for name, value in more.items() if value is not None},
                 }
             )
         )
     else:
         console = make_console(ascii_only=ascii_only)
-        lines = [*([] if live is None else _check_lines(live)), *_text(found, about, console.width)]
-        lines += _judged_lines(beside) if beside else [_NOT_JUDGED] if found.incidents else []
+        lines = [
+            *([] if live is None else _check_lines(live)),
+            *_text(played, about, console.width),
+        ]
+        lines += _judged_lines(beside) if beside else [_NOT_JUDGED] if played.incidents else []
         lines += [] if changed is None else _against_lines(changed)
         for line in lines:
             console.print(wrapped(line, console.width), soft_wrap=True)
-    return Outcome.COULD_NOT_TELL if found.failures else Outcome.QUIET
+    return Outcome.COULD_NOT_TELL if played.failures else Outcome.QUIET
 
 
 def _read_reported(file: Path, about: Subject) -> list[Reported]:
@@ -140,33 +149,35 @@ def _read_reported(file: Path, about: Subject) -> list[Reported]:
 
 
 def _with_phases(about: Subject, file: Path) -> Subject:
-    """Return the same with the phases of another file, those that are asked about."""
-    every = load_phases(file)
+    """Return the same subject with the phases of another file."""
+    all_phases = load_phases(file)
     is_one = about.several and len(about.phases) == 1
     return replace(
         about,
-        phases={name: phase for name, phase in every.items() if not is_one or name in about.phases},
+        phases={
+            name: phase for name, phase in all_phases.items() if not is_one or name in about.phases
+        },
     )
 
 
-def _checked(found: Backtest, about: Subject) -> Checked:
+def _checked(played: Backtest, about: Subject) -> Checked:
     """Read what the live canary remembers of these dates, and compare."""
-    keys = [(one.phase, one.game_date) for one in found.dates]
+    keys = [(played_date.phase, played_date.game_date) for played_date in played.dates]
     refs = {ref for name, day in keys for ref in month_refs(about.canary, name, [day])}
     with about.stores() as stores:
         documents = stores.documents.get_all([canary_ref(about.canary), *sorted(refs)])
     memories = {key: date_memory(documents, about.canary, *key, about.now) for key in keys}
-    return checked(found, memories, read_runs(documents.get(canary_ref(about.canary))))
+    return checked(played, memories, read_runs(documents.get(canary_ref(about.canary))))
 
 
 def _play(about: Subject, days: int, until: Day | None) -> Backtest:
-    """Read the stores, and play the runs; a bar shows on a terminal how far that has come."""
+    """Read the stores, and play the runs, with a bar on a terminal that shows the progress."""
     last = (
         None
         if until is None
         else max(about.game_date(until, phase) for phase in about.phases.values())
     )
-    time = period(about.phases, days, about.now, last)
+    time = span_of(about.phases, days, about.now, last)
     with about.stores() as stores:
         if isinstance(stores, Weighable):
             weight = stores.bytes_to_read(
@@ -182,42 +193,46 @@ def _play(about: Subject, days: int, until: Day | None) -> Backtest:
 _TONES = {Level.WARNING: "warn", Level.ERROR: "bad", Level.CRITICAL: "bad"}
 
 
-def _page(found: Backtest, about: Subject) -> Past:
-    """Return the same as the text, as values of a page."""
+def _page(played: Backtest, about: Subject) -> Past:
+    """Return what the text says, as values of a page."""
     incidents = (
-        IncidentText(_incident_text(one, several=about.several), _TONES[one.level], one.path)
-        for one in found.incidents
+        IncidentText(
+            _incident_text(incident, several=about.several), _TONES[incident.level], incident.path
+        )
+        for incident in played.incidents
     )
     phases = (
-        _past_phase(phase, [one for one in found.dates if one.phase == name])
+        _past_phase(
+            phase, [played_date for played_date in played.dates if played_date.phase == name]
+        )
         for name, phase in about.phases.items()
     )
     return Past(
         title="What the canary would have sent",
-        sums=tuple(_sums(found, about)) if found.dates else ("Nothing is there of these dates.",),
+        sums=tuple(_sums(played, about)) if played.dates else ("Nothing is there of these dates.",),
         phases=tuple(phase for phase in phases if phase.dates),
         incidents=tuple(incidents),
     )
 
 
-def _past_phase(phase: Phase, dates: Sequence[Judged]) -> PastPhase:
+def _past_phase(phase: Phase, dates: Sequence[PlayedDate]) -> PastPhase:
     ticks = tuple(Tick(100 * n / _SHOWN.days, f"+{n} d", "") for n in range(_SHOWN.days))
     rows = (
         PastDate(
-            one.game_date,
-            _verdicts(one) or "healthy",
-            _TONES[max((incident.level for incident in one.incidents), key=badness)]
-            if one.incidents
+            played_date.game_date,
+            _verdicts(played_date) or "healthy",
+            _TONES[max((incident.level for incident in played_date.incidents), key=badness)]
+            if played_date.incidents
             else "good",
-            tuple(_bar(incident, phase) for incident in one.incidents),
-            one.as_of_today,
+            tuple(_bar(incident, phase) for incident in played_date.incidents),
+            played_date.as_of_today,
         )
-        for one in reversed(dates)
+        for played_date in reversed(dates)
     )
     return PastPhase(phase.name, phase.timezone, ticks, tuple(rows))
 
 
-def _bar(incident: Incident, phase: Phase) -> Bar:
+def _bar(incident: PlayedIncident, phase: Phase) -> Bar:
     begin = phase.begins(incident.game_date)
 
     def x(at: datetime) -> float:
@@ -235,38 +250,44 @@ def _bar(incident: Incident, phase: Phase) -> Bar:
 # In words
 
 
-def _text(found: Backtest, about: Subject, width: int) -> Iterator[str]:
+def _text(played: Backtest, about: Subject, width: int) -> Iterator[str]:
     """Yield a picture with a row for each date, the incidents, and the sums."""
-    if not found.dates:
+    if not played.dates:
         yield f"nothing is there of these dates {about.where}"
         return
     for name, phase in about.phases.items():
-        yield from _picture([one for one in found.dates if one.phase == name], phase, width)
-    for incident in found.incidents:
+        yield from _picture(
+            [played_date for played_date in played.dates if played_date.phase == name], phase, width
+        )
+    for incident in played.incidents:
         yield _incident_text(incident, several=about.several)
         yield f"  {incident.path}"
-    yield from _sums(found, about)
+    yield from _sums(played, about)
 
 
-def _picture(dates: Sequence[Judged], phase: Phase, width: int) -> Iterator[str]:
-    """Yield a row for each date: when somebody would have known that something is wrong, and how bad it is."""
-    words = {one.game_date: _word(one) for one in dates}
+def _picture(dates: Sequence[PlayedDate], phase: Phase, width: int) -> Iterator[str]:
+    """Yield a row for each date: when somebody would have been notified, and how bad it was."""
+    words = {played_date.game_date: _words(played_date) for played_date in dates}
     label = len(phase.name) + len(" 2026-02-11 ")
     cells = max(_LEAST_CELLS, min(72, width - label - 1 - max(map(len, words.values()), default=0)))
     marks = "".join(f"{f'+{number}d':<{cells // _SHOWN.days}}" for number in range(_SHOWN.days))
     yield f"{phase.timezone[-label + 1 :]:<{label}}{marks}".rstrip()
-    for one in dates:
-        yield f"{phase.name} {one.game_date} {_lane(one, phase, cells)} {words[one.game_date]}".rstrip()
-    yield f"{SIGNS['WARNING']} warning  {SIGNS['ERROR']} error  {SIGNS['CRITICAL']} critical  {SIGNS['RESOLVED']} over"
+    for played_date in dates:
+        day, lane = played_date.game_date, _lane(played_date, phase, cells)
+        yield f"{phase.name} {day} {lane} {words[day]}".rstrip()
+    yield (
+        f"{SIGNS['WARNING']} warning  {SIGNS['ERROR']} error  "
+        f"{SIGNS['CRITICAL']} critical  {SIGNS['RESOLVED']} over"
+    )
 
 
-def _lane(one: Judged, phase: Phase, cells: int) -> str:
-    lane, begin = ["·"] * cells, phase.begins(one.game_date)
+def _lane(played_date: PlayedDate, phase: Phase, cells: int) -> str:
+    lane, begin = ["·"] * cells, phase.begins(played_date.game_date)
 
     def cell(at: datetime) -> int:
         return min(cells - 1, max(0, int((at - begin) / _SHOWN * cells)))
 
-    for incident in one.incidents:
+    for incident in played_date.incidents:
         for message, following in zip(
             incident.messages, [*incident.messages[1:], None], strict=True
         ):
@@ -278,15 +299,16 @@ def _lane(one: Judged, phase: Phase, cells: int) -> str:
     return "".join(lane)
 
 
-def _word(one: Judged) -> str:
-    return f"{_verdicts(one) or 'healthy'}{' (as of today)' if one.as_of_today else ''}"
+def _words(played_date: PlayedDate) -> str:
+    doubt = " (as of today)" if played_date.as_of_today else ""
+    return f"{_verdicts(played_date) or 'healthy'}{doubt}"
 
 
-def _verdicts(one: Judged) -> str:
-    return ", ".join(dict.fromkeys(str(incident.verdict) for incident in one.incidents))
+def _verdicts(played_date: PlayedDate) -> str:
+    return ", ".join(dict.fromkeys(str(incident.verdict) for incident in played_date.incidents))
 
 
-def _incident_text(incident: Incident, *, several: bool) -> str:
+def _incident_text(incident: PlayedIncident, *, several: bool) -> str:
     whose = f"{incident.phase} {incident.game_date}" if several else f"{incident.game_date}"
     end, reminders = incident.end, incident.count(NotificationKind.REMINDER)
     after = f"{end.kind} after {duration_text(end.at - incident.opened_at)}" if end else "not over"
@@ -298,59 +320,64 @@ def _incident_text(incident: Incident, *, several: bool) -> str:
     )
 
 
-def _sums(found: Backtest, about: Subject) -> Iterator[str]:
-    healthy = len(found.dates) - len(found.notified)
-    days = sorted(one.game_date for one in found.dates)
-    what = (
-        f"{count_text(len(days), 'date')}, {days[0]} to {days[-1]}, {count_text(found.runs, 'run')}"
-    )
-    yield f"{what}, {about.where}: nothing was written"
-    told = f"{healthy} healthy, {len(found.notified)} notified, {count_text(found.messages, 'message')} to a channel"
-    notify, recover = found.minutes_to_notify, found.minutes_to_recover
-    told += f"; notified {_minutes(notify)} after it was due" if notify is not None else ""
-    yield told + (f", over {_minutes(recover)} later (medians)" if recover is not None else "")
-    known = sum(not one.as_of_today for one in found.dates)
-    yield f"{known} dates as they were then, {len(found.dates) - known} as of today"
-    for reason, count in found.as_of_today.items():
+def _sums(played: Backtest, about: Subject) -> Iterator[str]:
+    healthy = len(played.dates) - len(played.notified)
+    days = sorted(played_date.game_date for played_date in played.dates)
+    dates = f"{count_text(len(days), 'date')}, {days[0]} to {days[-1]}"
+    yield f"{dates}, {count_text(played.runs, 'run')}, {about.where}: nothing was written"
+    messages = f"{count_text(played.messages, 'message')} to a channel"
+    counts = f"{healthy} healthy, {len(played.notified)} notified, {messages}"
+    notify, recover = played.minutes_to_notify, played.minutes_to_recover
+    counts += f"; notified {_minutes(notify)} after it was due" if notify is not None else ""
+    yield counts + (f", over {_minutes(recover)} later (medians)" if recover is not None else "")
+    as_they_were = sum(not played_date.as_of_today for played_date in played.dates)
+    yield f"{as_they_were} dates as they were then, {len(played.dates) - as_they_were} as of today"
+    for reason, count in played.as_of_today.items():
         yield f"  {count} of them: {reason}"
-    for what, reason in found.failures.items():
+    for what, reason in played.failures.items():
         yield f"not readable: the {what}: {reason}"
 
 
 def _judged_lines(beside: Compared) -> Iterator[str]:
-    """Yield of each that people have reported whether somebody would have been notified, and what was sent besides."""
+    """Yield whether somebody would have been notified of what people have reported.
+
+    The last line has what else would have been sent.
+    """
     total = len(beside.notified) + len(beside.missed)
     yield f"{len(beside.notified)} of {total} that were reported would have been notified of"
-    for one, incident in beside.notified:
-        notified = f"notified {incident.opened_at:%Y-%m-%d %H:%M}Z{_after(one, incident)}"
-        yield f"  {_whose(one)}: {incident.verdict}, {notified}"
-    yield from (f"  {_whose(one)}: nothing would have been sent" for one in beside.missed)
-    yield from (f"  {_whose(one)}: not one of these dates" for one in beside.elsewhere)
-    besides = ", ".join(f"{one.game_date} {one.verdict}" for one in beside.besides)
+    for report, incident in beside.notified:
+        notified = f"notified {incident.opened_at:%Y-%m-%d %H:%M}Z{_after(report, incident)}"
+        yield f"  {_whose(report)}: {incident.verdict}, {notified}"
+    yield from (f"  {_whose(report)}: nothing would have been sent" for report in beside.missed)
+    yield from (f"  {_whose(report)}: not one of these dates" for report in beside.elsewhere)
+    besides = ", ".join(f"{incident.game_date} {incident.verdict}" for incident in beside.besides)
     yield f"besides: {besides or 'nothing'}"
 
 
-def _whose(one: Reported) -> str:
-    return f"{one.phase} {one.game_date}" + (f", {one.what}" if one.what else "")
+def _whose(report: Reported) -> str:
+    return f"{report.phase} {report.game_date}" + (f", {report.what}" if report.what else "")
 
 
-def _after(one: Reported, incident: Incident) -> str:
-    if one.started is None:
+def _after(report: Reported, incident: PlayedIncident) -> str:
+    if report.started is None:
         return ""
-    late = incident.opened_at - one.started
+    late = incident.opened_at - report.started
     return f", {duration_text(abs(late))} {'after' if late >= timedelta() else 'before'} it started"
 
 
 def _against_lines(changed: Sequence[Difference]) -> Iterator[str]:
     yield f"the other phases file: {count_text(len(changed), 'difference')}"
-    yield from (f"  {one.phase} {one.game_date}: {one.what}" for one in changed)
+    yield from (
+        f"  {difference.phase} {difference.game_date}: {difference.what}" for difference in changed
+    )
 
 
 def _check_lines(live: Checked) -> Iterator[str]:
     alike = "no date to compare" if live.percent is None else f"{live.percent} % alike"
     yield f"{alike}: {count_text(live.compared, 'date')} that the live canary has judged"
     yield from (
-        f"  {one.phase} {one.game_date}: {one.what}. Why: {one.why}" for one in live.differences
+        f"  {difference.phase} {difference.game_date}: {difference.what}. Why: {difference.why}"
+        for difference in live.differences
     )
 
 

@@ -29,8 +29,7 @@ from canary.page.board import BOARD_DATES, MONTH_DATES, board
 from canary.page.one_date import one_date
 from canary.page.remembered import Remembered
 from canary.page.render import as_html
-from canary.run import Outcome, Report, overview, timeline_and_facts
-from canary.run import check as run_check
+from canary.run import Outcome, Report, check_dates, overview, timeline_and_facts
 from canary.settings import CanarySettings
 from orchestrator_resilience.errors import ConfigurationError, StoreError
 from orchestrator_resilience.plain import instant
@@ -58,12 +57,14 @@ def check(
         for name, phase in about.phases.items()
     }
     with about.stores() as stores:
-        report = run_check(stores, about.phases, about.now, days if dates else None, about.read_at)
+        report = check_dates(
+            stores, about.phases, about.now, days if dates else None, about.read_at
+        )
     if as_json:
         click.echo(about.to_json(report.to_json()))
     else:
         _print_report(report, about, make_console(ascii_only=ascii_only))
-    # One that judges an earlier time is not the last run.
+    # A run that judges an earlier time is not the last one.
     if isinstance(stores, EmbeddedStores) and not dry_run and about.now >= about.read_at:
         _record(report, stores)
     return report.outcome
@@ -81,7 +82,7 @@ def status(
     """
     dates, explained = (days, None) if html is None else (MONTH_DATES, BOARD_DATES)
     with about.stores() as stores:
-        found = overview(
+        recent = overview(
             stores,
             about.phases,
             about.now,
@@ -90,11 +91,11 @@ def status(
             explained=explained,
             canary=about.canary,
         )
-    report = found.report
-    if html is not None:  # a date leads to what this page says itself of it: no other page is there
+    report = recent.report
+    if html is not None:  # a date links to its place on this page: there is no other page
         ran_at = _last_run(about, stores)
         shown = board(
-            found, about.phases, ran_at, about.command, lambda phase, day: f"#{phase}-{day}"
+            recent, about.phases, ran_at, about.command, lambda phase, day: f"#{phase}-{day}"
         )
         anew = about.command.to("status", "--html", html, *_whose(about))
         write_page(html, as_html(shown, home=None, anew=anew, made_at=datetime.now(UTC)))
@@ -103,7 +104,7 @@ def status(
     else:
         console = make_console(ascii_only=ascii_only)
         print_board(
-            console, board(found, about.phases, None, about.command, lambda *_: None, dates=days)
+            console, board(recent, about.phases, None, about.command, lambda *_: None, dates=days)
         )
         print_lines(console, [verdict for verdict in report.verdicts if not verdict.kind.is_quiet])
         print_silences(console, report.silences)
@@ -111,7 +112,7 @@ def status(
         console.print(
             wrapped(f"as of {about.now:%Y-%m-%d %H:%M}Z, {where}", console.width), soft_wrap=True
         )
-        # on Google Cloud its log tells
+        # on Google Cloud the log says it
         if not about.simulated and isinstance(stores, EmbeddedStores):
             ran_at = _last_run(about, stores)
             ago = (
@@ -135,7 +136,7 @@ def explain(
     """
     with about.stores() as stores:
         day = about.game_date(game_date, about.phase)
-        found, facts, documents = timeline_and_facts(
+        timeline, facts, documents = timeline_and_facts(
             stores, about.phase, day, about.now, about.read_at, canary=about.canary
         )
     if html is not None:
@@ -143,15 +144,17 @@ def explain(
         anew = about.command.to(
             "explain", day, "--html", html, *_whose(about), phase=about.phase.name
         )
-        shown = one_date(found, facts, about.phase, about.command, about.now, remembered=remembered)
+        shown = one_date(
+            timeline, facts, about.phase, about.command, about.now, remembered=remembered
+        )
         write_page(html, as_html(shown, home=None, anew=anew, made_at=datetime.now(UTC)))
     elif as_json:
-        click.echo(about.to_json(msgspec.to_builtins(found)))
+        click.echo(about.to_json(msgspec.to_builtins(timeline)))
     else:
         print_timeline(
-            make_console(ascii_only=ascii_only), found, about.phase, about.command, about.now
+            make_console(ascii_only=ascii_only), timeline, about.phase, about.command, about.now
         )
-    return Report(about.now, (found.verdict,)).outcome
+    return Report(about.now, (timeline.verdict,)).outcome
 
 
 def _whose(about: Subject) -> list[str]:
@@ -182,7 +185,7 @@ def _print_report(report: Report, about: Subject, console: Console) -> None:
 def _record(report: Report, stores: EmbeddedStores) -> None:
     """Leave the line by which `canary status` knows of the run.
 
-    That it cannot must not hide the report.
+    Where that fails, the report is printed all the same.
     """
     try:
         if stores.folder.is_dir():

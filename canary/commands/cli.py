@@ -28,13 +28,13 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 
 
-# by which a shell asks for its script, and then how a command goes on
+# The variable with which a shell asks for its script, and then how a command goes on.
 _COMPLETION = "_CANARY_COMPLETE"
 
 
-def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 (click's own)
-    # the latter while a shell asks how a command goes on
-    if not wanted or context.resilient_parsing:
+def _show_version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 (click's own)
+    # The latter is true while a shell asks how a command goes on.
+    if not is_asked or context.resilient_parsing:
         return
     # Only here, because it is slow to import.
     from importlib import metadata  # noqa: PLC0415
@@ -49,14 +49,15 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 
 def _show(error: click.ClickException) -> None:
     """Show what is wrong with the arguments, in which there may be anything."""
-    told = io.StringIO()
-    error.show(told)
-    click.echo("\n".join(map(printable, told.getvalue().rstrip("\n").split("\n"))), err=True)
+    usage = io.StringIO()
+    error.show(usage)
+    click.echo("\n".join(map(printable, usage.getvalue().rstrip("\n").split("\n"))), err=True)
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit code: 0 quiet, 1 a problem, 2 could not tell (or the command could not run), 3 undecided.\n\n"
+    epilog="Exit code: 0 quiet, 1 a problem, 2 could not tell (or the command could not run), "
+    "3 undecided.\n\n"
     "A DATE is such as 2026-02-09, or today, or yesterday.",
 )
 @click.option(
@@ -68,7 +69,7 @@ def _show(error: click.ClickException) -> None:
     help="Print the installed version.",
 )
 def canary() -> None:
-    """Tells when the work is done and nobody noticed."""
+    """Notifies people when the work is done and nobody noticed."""
 
 
 for command in (
@@ -105,11 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         _complain("")  # the reader went away (`canary status | head`)
-    except (
-        ResilienceError,
-        OSError,
-        sqlite3.Error,
-    ) as error:  # the last two: a full disk, a file that is none
+    # The last two: a full disk, a file that is no database.
+    except (ResilienceError, OSError, sqlite3.Error) as error:
         _complain(f"canary: {printable(str(error))}\n")
     except KeyboardInterrupt:
         _complain("canary: interrupted\n")
@@ -121,25 +119,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _invoke(argv: list[str]) -> int:
-    """Run one command, or tell a shell how it may go on."""
-    if asked := os.environ.get(_COMPLETION):
-        if shell_complete(canary, {}, "canary", _COMPLETION, asked):
+    """Run one command, or answer a shell that asks how a command may go on."""
+    if instruction := os.environ.get(_COMPLETION):
+        if shell_complete(canary, {}, "canary", _COMPLETION, instruction):
             raise ConfigurationError(
-                f"{_COMPLETION}: expected bash_source, zsh_source or fish_source, got {asked!r}"
+                f"{_COMPLETION}: expected bash_source, zsh_source or fish_source, "
+                f"got {instruction!r}"
             )
         return Outcome.QUIET
     # Not click's own `main`, which exits with 1 where a reader went away: that would accuse
     # somebody.
     with canary.make_context("canary", argv) as context:
-        return canary.invoke(context) or Outcome.QUIET  # one that judges nothing returns nothing
+        return canary.invoke(context) or Outcome.QUIET  # a command that judges nothing returns None
 
 
 def _complain(text: str) -> None:
     """Say why the command could not run, as far as anything can be written."""
-    for stream, said in ((sys.stdout, ""), (sys.stderr, text)):
+    for stream, words in ((sys.stdout, ""), (sys.stderr, text)):
         try:
-            print(said, end="", file=stream, flush=True)
-        except (
-            OSError
-        ):  # nor can it be at exit, where Python would try again and end with a code of its own
+            print(words, end="", file=stream, flush=True)
+        except OSError:
+            # Python would try again at exit, fail again, and end with a code of its own.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

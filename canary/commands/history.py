@@ -19,24 +19,28 @@ _DATES = 30
 @date_argument("game_date", "[DATE]", required=False)
 @options("data", "phase", "now", "json", "canary")
 def history(about: Subject, *, game_date: Day | None, as_json: bool) -> None:
-    """Show the incidents of one date, or of the last 30.
+    """Show the incidents of one date, or of the last 30 dates.
 
-    What was sent, to whom and why, and how they ended.
+    Each with what was sent, to whom and why, and how it ended.
     """
     with about.stores() as stores:
         days = {name: _days(phase, about, game_date) for name, phase in about.phases.items()}
-        refs = [ref for name, own in days.items() for ref in month_refs(about.canary, name, own)]
+        refs = [
+            ref
+            for name, phase_days in days.items()
+            for ref in month_refs(about.canary, name, phase_days)
+        ]
         documents = stores.documents.get_all(refs)
-        found = [
+        remembered = [
             (name, day, memory)
-            for name, own in days.items()
-            for day in own
+            for name, phase_days in days.items()
+            for day in phase_days
             if (memory := date_memory(documents, about.canary, name, day, about.now)).incidents
         ]
     if as_json:
-        click.echo(about.to_json({"dates": [_fields(*one) for one in found]}))
+        click.echo(about.to_json({"dates": [_fields(*entry) for entry in remembered]}))
         return
-    lines = [line for name, day, memory in found for line in _lines(name, day, memory)]
+    lines = [line for name, day, memory in remembered for line in _lines(name, day, memory)]
     click.echo("\n".join(lines or [f"no incident is remembered {about.where}"]))
 
 
@@ -45,8 +49,10 @@ def _days(phase: Phase, about: Subject, day: Day | None) -> tuple[date, ...]:
 
 
 def _fields(phase: str, day: date, memory: DateMemory) -> Mapping[str, Any]:
-    kept = [msgspec.to_builtins(one, order="deterministic") for one in memory.incidents]
-    incidents = [{name: value for name, value in one.items() if name != "receipts"} for one in kept]
+    stored = [msgspec.to_builtins(incident, order="deterministic") for incident in memory.incidents]
+    incidents = [
+        {name: value for name, value in fields.items() if name != "receipts"} for fields in stored
+    ]
     return {
         "phase": phase,
         "game_date": day.isoformat(),

@@ -29,9 +29,9 @@ T = TypeVar("T")
 
 
 class PointState(StrEnum):
-    """Whether a point holds. ABSENT: it is not there, and need not be. UNKNOWN.
+    """Whether a point holds.
 
-    It could not be read.
+    ABSENT: it is not there, and need not be. UNKNOWN: it could not be read.
     """
 
     HOLDS = "HOLDS"
@@ -41,7 +41,7 @@ class PointState(StrEnum):
 
     @property
     def sign(self) -> str:
-        """One character for it."""
+        """The character that is shown for it."""
         return {
             PointState.HOLDS: "✓",
             PointState.WRONG: "✗",
@@ -58,7 +58,7 @@ class Point(msgspec.Struct, frozen=True):
 
     @property
     def line(self) -> str:
-        """Say it in a line."""
+        """The point in one line."""
         return f"{self.state.sign} {self.text}"
 
 
@@ -71,7 +71,10 @@ def points_of(
     settings: Settings,
     store: str,
 ) -> Iterator[Point]:
-    """Yield the points of an installation whose stores are `store`, by the `evidence` of some dates; it only reads."""
+    """Yield the points of an installation, by the `evidence` of some dates; it only reads.
+
+    `store` says in words where the stores are.
+    """
     file = settings.phases_file or "the bundled one"
     yield Point(PointState.HOLDS, f"phases file: {file}, with {', '.join(phases)}")
     location = (
@@ -80,23 +83,28 @@ def points_of(
         else ""
     )
     yield Point(PointState.HOLDS, f"stores: {store}{location}")
-    keys = [(one.phase, one.game_date) for one in evidence]
+    keys = [(date_evidence.phase, date_evidence.game_date) for date_evidence in evidence]
     traces = read_traces(stores, keys, phases, now)
     for name, phase in phases.items():
-        own = [one for one in evidence if one.phase == name]
-        found = [traces[name, one.game_date] for one in own]
-        points = [*_of_tables(stores, phase, own), *_of_the_path(stores, phase, found)]
+        phase_evidence = [
+            date_evidence for date_evidence in evidence if date_evidence.phase == name
+        ]
+        phase_traces = [traces[name, date_evidence.game_date] for date_evidence in phase_evidence]
+        points = [
+            *_of_tables(stores, phase, phase_evidence),
+            *_of_the_path(stores, phase, phase_traces),
+        ]
         yield from (Point(point.state, f"{name}: {point.text}") for point in points)
     yield _of_the_webhook(settings, phases)
 
 
-def _of_tables(stores: Stores, phase: Phase, own: Sequence[Evidence]) -> Iterator[Point]:
+def _of_tables(stores: Stores, phase: Phase, evidence: Sequence[Evidence]) -> Iterator[Point]:
     """Yield what can be read of a phase's tables and documents."""
     try:
         view = stores.completion_log.view(phase.name)
     except StoreError:
         view = ""  # which says no more than that the table cannot be read
-    logs: list[Source[Logged]] = [one.completion_log for one in own]
+    logs: list[Source[Logged]] = [date_evidence.completion_log for date_evidence in evidence]
     rows = _first_unreadable(logs)
     if view:
         yield Point(
@@ -106,38 +114,46 @@ def _of_tables(stores: Stores, phase: Phase, own: Sequence[Evidence]) -> Iterato
     elif rows:
         yield Point(PointState.UNKNOWN, f"completion log {phase.bigquery_table}: {rows}")
     else:
-        completed = [one.completed for one in _seen(logs)]
-        yield _counted(f"completion log {phase.bigquery_table}: rows of", completed, len(own))
-    documents = [one.progress for one in own]
+        completed = [log.completed for log in _seen(logs)]
+        yield _counted(f"completion log {phase.bigquery_table}: rows of", completed, len(evidence))
+    documents = [date_evidence.progress for date_evidence in evidence]
     unreadable = _first_unreadable(documents)
     if unreadable:
         yield Point(PointState.UNKNOWN, f"collection {phase.firestore_collection}: {unreadable}")
     else:
-        many = [[one] for one in _seen(documents)]
-        yield _counted(f"collection {phase.firestore_collection}: documents of", many, len(own))
+        many = [[document] for document in _seen(documents)]
+        yield _counted(
+            f"collection {phase.firestore_collection}: documents of", many, len(evidence)
+        )
     yield _optional(
-        "message_table", phase.message_table, [one.messages for one in own], "what was published"
+        "message_table",
+        phase.message_table,
+        [date_evidence.messages for date_evidence in evidence],
+        "what was published",
     )
     yield _optional(
         "flag_table",
         phase.flag_table,
-        [one.flag_table for one in own],
+        [date_evidence.flag_table for date_evidence in evidence],
         "what an older tracker wrote of the flag",
     )
     yield _optional(
         "outcome_query",
         phase.outcome_query,
-        [one.outcome for one in own],
+        [date_evidence.outcome for date_evidence in evidence],
         "whether a problem matters",
     )
     yield _optional(
-        "work_query", phase.work_query, [one.work for one in own], "a day without games"
+        "work_query",
+        phase.work_query,
+        [date_evidence.work for date_evidence in evidence],
+        "a day without games",
     )
 
 
-def _of_the_path(stores: Stores, phase: Phase, found: Sequence[Traces]) -> Iterator[Point]:
+def _of_the_path(stores: Stores, phase: Phase, traces: Sequence[Traces]) -> Iterator[Point]:
     """Yield whether each source of the path is collecting."""
-    lines = [mapped(one.checkpoints, len) for one in found]
+    lines = [mapped(date_traces.checkpoints, len) for date_traces in traces]
     yield _collected(
         "checkpoints", lines, "lines", "the orchestrator leaves none, or they are not collected"
     )
@@ -148,14 +164,14 @@ def _of_the_path(stores: Stores, phase: Phase, found: Sequence[Traces]) -> Itera
             "requests and errors of the service: ORCHESTRATOR_SERVICE does not name it",
         )
     else:
-        requests = [mapped(one.requests, len) for one in found]
+        requests = [mapped(date_traces.requests, len) for date_traces in traces]
         yield _collected(
             "requests to the service", requests, "requests", "none has come, or its log is excluded"
         )
-        failure = _first_unreadable([one.errors for one in found])
+        failure = _first_unreadable([date_traces.errors for date_traces in traces])
         text = f"errors of the service: {failure or 'can be read'}"
         yield Point(PointState.UNKNOWN if failure else PointState.HOLDS, text)
-    letters = _first_unreadable([one.dead_letters for one in found])
+    letters = _first_unreadable([date_traces.dead_letters for date_traces in traces])
     if stores.dead_letters is not None and stores.dead_letters.phase == phase.name:
         yield Point(
             PointState.UNKNOWN if letters else PointState.HOLDS,
@@ -168,13 +184,13 @@ def _of_the_path(stores: Stores, phase: Phase, found: Sequence[Traces]) -> Itera
 
 
 def _of_the_webhook(settings: Settings, phases: Mapping[str, Phase]) -> Point:
-    """Return whether the address of Slack has the form of one; nothing is sent."""
+    """Return whether SLACK_WEBHOOK_URL has the form of an address; nothing is sent."""
     try:
-        # Only here, because it needs what the command alone does not have.
+        # Only here, because it needs packages that the command alone does not.
         from canary.notify.opening import open_channels  # noqa: PLC0415
 
-        own = CanarySettings.from_env()
-        open_channels(settings, own, phases)
+        canary_settings = CanarySettings.from_env()
+        open_channels(settings, canary_settings, phases)
     except ModuleNotFoundError as error:
         return Point(
             PointState.UNKNOWN,
@@ -182,7 +198,7 @@ def _of_the_webhook(settings: Settings, phases: Mapping[str, Phase]) -> Point:
         )
     except ConfigurationError as error:
         return Point(PointState.WRONG, str(error))
-    if own.slack_webhook_url is None:
+    if canary_settings.slack_webhook_url is None:
         return Point(
             PointState.ABSENT,
             "SLACK_WEBHOOK_URL is not set here: `canary notify --test` tries each channel",
@@ -193,10 +209,10 @@ def _of_the_webhook(settings: Settings, phases: Mapping[str, Phase]) -> Point:
     )
 
 
-def _optional(field: str, named: str | None, sources: Sequence[Source[T]], tells: str) -> Point:
-    """Return whether a source can be read that a phase may name in a field of its own."""
+def _optional(field: str, named: str | None, sources: Sequence[Source[T]], content: str) -> Point:
+    """Return whether the source that a phase may name in `field` can be read."""
     if named is None:
-        return Point(PointState.ABSENT, f"{field}: none, so {tells} is not known")
+        return Point(PointState.ABSENT, f"{field}: none, so {content} is not known")
     unreadable = _first_unreadable(sources)
     return Point(
         PointState.UNKNOWN if unreadable else PointState.HOLDS,
@@ -205,10 +221,7 @@ def _optional(field: str, named: str | None, sources: Sequence[Source[T]], tells
 
 
 def _collected(what: str, sources: Sequence[Source[int]], unit: str, why_none: str) -> Point:
-    """Return how many entries of a log there are of how many dates.
-
-    That there is none is no fault by itself.
-    """
+    """Return of how many dates a log has entries; a log without any is no fault by itself."""
     if unreadable := _first_unreadable(sources):
         return Point(PointState.UNKNOWN, f"{what}: {unreadable}")
     point = _counted(
@@ -221,13 +234,13 @@ def _collected(what: str, sources: Sequence[Source[int]], unit: str, why_none: s
     )
 
 
-def _counted(what: str, found: Collection[object], dates: int) -> Point:
-    many = sum(map(bool, found))
+def _counted(what: str, entries: Collection[object], dates: int) -> Point:
+    many = sum(map(bool, entries))
     return Point(PointState.HOLDS if many else PointState.ABSENT, f"{what} {many} of {dates} dates")
 
 
 def _first_unreadable(sources: Sequence[Source[T]]) -> str:
-    """Return why the first source could not be read that could not; empty where all could."""
+    """Return why the first unreadable source could not be read; empty where all could."""
     return next(
         (one_line(source.reason) for source in sources if isinstance(source, Unreadable)), ""
     )

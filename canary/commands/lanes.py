@@ -16,17 +16,14 @@ STYLES = {
     "unknown": "magenta",
     "quiet": "dim",
 }
-_NARROWEST, _SHORTEST_LANE = 64, 12  # what has less room is a list
+_NARROWEST, _SHORTEST_LANE = 64, 12  # with less room it is a list
 _KEY = "━ completions  ▒ grace  ⚑ flag set  ⚐ unset  ╌ waiting  ┊ deadline  ┃ now"
 _MARKS = {"ok": "●", "failed": "✗", "unknown": "?"}
 _FLAGS = {"ok": "⚑", "failed": "⚐", "unknown": "?"}
 
 
 def print_board(console: Console, board: Board) -> None:
-    """Print a row for each date, oldest first, with its lane.
-
-    Without the lanes where there is no room for them.
-    """
+    """Print a row for each date, oldest first, with its lane where there is room for it."""
     widths = [console.width - _beside_the_lane(phase) for phase in board.phases]
     if console.width < _NARROWEST or min(widths) < _SHORTEST_LANE:
         for phase in board.phases:
@@ -54,7 +51,7 @@ def print_board(console: Console, board: Board) -> None:
 
 
 def _print_list(console: Console, phase: PhaseBoard) -> None:
-    """Print what stands beside the lanes, in as many lines as it takes."""
+    """Print a row for each date without its lane, in as many lines as it takes."""
     for lane in reversed(phase.lanes):
         games = f"{phase.phase.next_phase}: {lane.games.word}"
         line = wrapped(f"{phase.phase.name} {lane.date} {lane.badge.word}, {games}", console.width)
@@ -79,7 +76,7 @@ def _games_width(phase: PhaseBoard) -> int:
 
 
 def text_lane(lane: Lane, width: int) -> str:
-    """Return a lane in `width` characters; what lies on another thing is put over it."""
+    """Return a lane in `width` characters; of two marks at one place the later one is shown."""
     cells = ["·"] * width
     for span, character in ((lane.pending, "╌"), (lane.arrivals, "━"), (lane.grace, "▒")):
         if span is not None:

@@ -1,7 +1,4 @@
-"""What several commands share.
-
-The options, the kinds of values that they take, and what a command is about.
-"""
+"""What several commands share: options, the types of their values, what a command is about."""
 
 import json
 import re
@@ -37,7 +34,7 @@ _DAYS_BACK: Mapping[str, Day] = {"today": timedelta(0), "yesterday": timedelta(1
 
 
 def whole_number(least: int, most: int, unit: str = "") -> Callable[[str], int]:
-    """Return what reads a number of `unit` from `least` to `most`."""
+    """Return a function that reads a number of `unit` from `least` to `most`."""
 
     def read(text: str | int) -> int:
         if not re.fullmatch(r"0|[1-9][0-9]{0,8}", str(text)) or not least <= int(text) <= most:
@@ -61,7 +58,10 @@ def a_time(text: str) -> datetime:
 
 
 def a_date(text: str) -> Day:
-    """Read a game date; `today` and `yesterday` as days back from today, which each phase has by its own time zone."""
+    """Read a game date; `today` and `yesterday` as days back from today.
+
+    Which date is today depends on the time zone of the phase.
+    """
     day = _DAYS_BACK.get(text, calendar_date(text))
     if day is None or (isinstance(day, date) and day.year not in YEARS):
         raise click.BadParameter(f"{text!r} is not a date such as 2026-02-09, today or yesterday")
@@ -165,9 +165,9 @@ def options(*names: str) -> Wrapped:
             phase: str | None = None,
             now: datetime | None = None,
             canary: str = DEFAULT_CANARY,
-            **others: Any,
+            **arguments: Any,
         ) -> Any:
-            return function(subject(data, phase, now, canary), **others)
+            return function(subject(data, phase, now, canary), **arguments)
 
         decorated: Callable[..., Any] = wraps(function)(command)
         for name in reversed(names):
@@ -202,7 +202,7 @@ class Subject(msgspec.Struct, frozen=True):
 
     `read_at` is the time at which the stores are read: the present, or the end of a simulated run.
     `folder` is that of the embedded stores which were named, None for those that the settings ask
-    for; `simulated` tells that a simulated run has left it. `several`: there are more phases than
+    for; `simulated`: a simulated run has left it. `several`: there are more phases than
     one, so that a command has to say which is meant. `canary` is the name of the canary whose
     memory is read.
     """
@@ -226,12 +226,15 @@ class Subject(msgspec.Struct, frozen=True):
     @property
     def command(self) -> CommandLine:
         """How a further command about the same stores is typed."""
-        asked = None if self.now == self.read_at else self.now
-        return CommandLine(program(), folder=self.folder, several=self.several, now=asked)
+        earlier = None if self.now == self.read_at else self.now
+        return CommandLine(program(), folder=self.folder, several=self.several, now=earlier)
 
     @property
     def store(self) -> Mapping[str, str]:
-        """Whose stores these are: the folder, or the project, and its Firestore databases where they are named ones."""
+        """Where the stores are: a folder, or a project with those of its Firestore databases.
+
+        A database without a name of its own is left out.
+        """
         settings = Settings.from_env()
         if self.folder is not None or settings.project is None:
             return {"folder": printable(str(self.folder or settings.data_dir))}
@@ -258,9 +261,8 @@ class Subject(msgspec.Struct, frozen=True):
     def stores(self, *, must_exist: bool = True) -> "closing[Stores]":
         """Open the stores, as a context.
 
-        ConfigurationError where nobody says which, and there are none in this folder.
-
-        They are made only where they need not exist, and somebody has named their place.
+        They are made only where they need not exist, and their place was named. Raises
+        ConfigurationError where nothing names them, and there are none in this folder.
         """
         if self.folder is not None:
             return closing(EmbeddedStores(self.folder, must_exist=must_exist))
@@ -280,18 +282,18 @@ def subject(
 ) -> Subject:
     """Return what the options are about.
 
-    The folder of a simulated run brings its own phases and its time.
+    The folder of a simulated run has its own phases and its own time.
     """
     run = read_simulated_folder(folder) if folder is not None else None
-    every = load_phases(run.phases_file if run else None)
+    all_phases = load_phases(run.phases_file if run else None)
     read_at = (run and run.now) or datetime.now(UTC)
     return Subject(
-        phases={phase: phase_of(every, phase)} if phase else every,
+        phases={phase: phase_of(all_phases, phase)} if phase else all_phases,
         now=now or read_at,
         read_at=read_at,
         folder=folder,
         simulated=run is not None,
-        several=len(every) > 1,
+        several=len(all_phases) > 1,
         canary=canary,
     )
 

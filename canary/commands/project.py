@@ -1,7 +1,4 @@
-"""`canary setup`, `verify` and `probe`.
-
-The tables, the flag in BigQuery, and whether the orchestrator is alive.
-"""
+"""`canary setup`, `verify`, `notify` and `probe`: what is about an installation, not a date."""
 
 import json
 import sys
@@ -13,7 +10,7 @@ import click
 from canary.commands.installation import Point, PointState
 from canary.commands.options import Subject, a_path, options, whole_number
 from canary.commands.terminal import make_console, print_flags
-from canary.commands.verify import verify as compare_flags
+from canary.commands.verify import compare_flags
 from canary.run import Outcome
 from canary.settings import CanarySettings
 from orchestrator_resilience.errors import ConfigurationError
@@ -31,8 +28,8 @@ def setup(about: Subject, *, as_json: bool) -> None:
     RESILIENCE_DATA_DIR names their folder, or it is there.
     """
     with about.stores(must_exist=False) as stores:
-        done = stores.completion_log.setup()
-    click.echo(about.to_json({"done": done}) if as_json else "\n".join(done))
+        changes = stores.completion_log.setup()
+    click.echo(about.to_json({"done": changes}) if as_json else "\n".join(changes))
 
 
 def _check_alone(context: click.Context, _: click.Parameter, file: Path | None) -> None:
@@ -59,11 +56,11 @@ def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
     It only reads. Exit code 1: a point is wrong, or BigQuery may not take Firestore's place; 2: it
     could not tell.
     """
-    wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
+    game_dates = {name: phase.recent_dates(about.now, days) for name, phase in about.phases.items()}
     settings = Settings.from_env()
     with about.stores() as stores:
         verification = compare_flags(
-            stores, about.phases, wanted, about.now, settings=settings, store=about.where
+            stores, about.phases, game_dates, about.now, settings=settings, store=about.where
         )
     if as_json:
         click.echo(about.to_json(verification.to_json()))
@@ -76,7 +73,7 @@ def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
 @click.option("--test", "is_test", is_flag=True, help="Send it; nothing else is sent by hand.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def notify(*, is_test: bool, as_json: bool) -> Outcome:
-    """Send a marked message over each channel that the environment names, and say what each answered.
+    """Send a marked message over each channel that is set, and say what each answered.
 
     The log is this machine's stderr here. The deployed function's own is tried by POST
     /notify-test. Exit code 1: a channel did not take it.
@@ -89,15 +86,15 @@ def notify(*, is_test: bool, as_json: bool) -> Outcome:
         raise ConfigurationError(
             f"{error.name} is not installed: pip install 'orchestrator-resilience[cloud,cli]'"
         ) from error
-    said = open_channels(
+    failures = open_channels(
         Settings.from_env(), CanarySettings.from_env(), load_phases(), sys.stderr
     ).test(datetime.now(UTC))
     if as_json:
-        click.echo(json.dumps({"channels": said}, indent=2))
+        click.echo(json.dumps({"channels": failures}, indent=2))
     else:
-        for name, failure in said.items():
+        for name, failure in failures.items():
             click.echo(f"{name}: {failure or 'sent'}")
-    return Outcome.PROBLEM if any(said.values()) else Outcome.QUIET
+    return Outcome.PROBLEM if any(failures.values()) else Outcome.QUIET
 
 
 @click.command()
@@ -126,7 +123,7 @@ def probe(about: Subject, *, topic: str, service: str | None, timeout: int) -> O
         )
     try:
         # Only here, because nothing else publishes.
-        from canary.commands.probe import probe as send_probe  # noqa: PLC0415
+        from canary.commands.sent_probe import send_probe  # noqa: PLC0415
         from canary.commands.topic import Topic  # noqa: PLC0415
         from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive  # noqa: PLC0415
     except ModuleNotFoundError as error:

@@ -12,7 +12,7 @@ from canary.domain.verdict import Impact, Verdict
 from canary.notify.channel import Notification
 from canary.notify.message import CommandLine
 from canary.playback import demo
-from canary.playback.playback import Event, Show
+from canary.playback.playback import Happening, Show
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.sinks import terminal_lines
@@ -24,7 +24,7 @@ def show_everything(console: Console, phase: Phase, command: CommandLine) -> Sho
     """Return what prints each event as it happens."""
     line, phases = terminal_lines(), {phase.name: phase}
 
-    def show(event: Event) -> None:
+    def show(event: Happening) -> None:
         match event:
             case _, str() as headline:
                 console.rule(headline, align="left")
@@ -39,12 +39,9 @@ def show_everything(console: Console, phase: Phase, command: CommandLine) -> Sho
 
 
 def print_screen(
-    console: Console, events: Sequence[Event], phase: Phase, command: CommandLine
+    console: Console, events: Sequence[Happening], phase: Phase, command: CommandLine
 ) -> None:
-    """Print the demo's one screen.
-
-    A healthy date in short, what went wrong with its alerts, and the end of it.
-    """
+    """Print the demo's one screen: a healthy date, two problems with their alerts, the end."""
 
     def show(day: date, impact: Impact | None = None) -> None:
         console.rule(f"{day:%B} {day.day}: {demo.WHAT_HAPPENED[day]}", align="left")
@@ -66,8 +63,8 @@ def print_screen(
     show(demo.HEALTHY)
     show(demo.SHORT_CIRCUITED, Impact.NONE)
     show(demo.BLOCKED, Impact.BLOCKED)
-    end = f"{demo.NEW_CODE:%B} {demo.NEW_CODE.day}: {demo.WHAT_HAPPENED[demo.NEW_CODE]}, and one re-run mends a date"
-    console.rule(end, align="left")
+    end, code = f"{demo.NEW_CODE:%B} {demo.NEW_CODE.day}", demo.WHAT_HAPPENED[demo.NEW_CODE]
+    console.rule(f"{end}: {code}, and one re-run mends a date", align="left")
     for day in demo.DATES:
         for at, notification in _notifications(events, day):
             if notification.kind is NotificationKind.RESOLVED:
@@ -76,7 +73,7 @@ def print_screen(
                 )
 
 
-def _checkpoints_of_the_last(events: Sequence[Event], day: date) -> list[Checkpoint]:
+def _checkpoints_of_the_last(events: Sequence[Happening], day: date) -> list[Checkpoint]:
     """Return the lines of the delivery with which the date was complete."""
     until = demo.at_minute(day, demo.NEXT_PHASE_WRITES)
     lines = [what for at, what in events if isinstance(what, Checkpoint) and at < until]
@@ -84,7 +81,7 @@ def _checkpoints_of_the_last(events: Sequence[Event], day: date) -> list[Checkpo
     return [line for line in of_day if line.fields["delivery"] == of_day[-1].fields["delivery"]]
 
 
-def _notifications(events: Sequence[Event], day: date) -> list[tuple[datetime, Notification]]:
+def _notifications(events: Sequence[Happening], day: date) -> list[tuple[datetime, Notification]]:
     return [
         (at, what)
         for at, what in events

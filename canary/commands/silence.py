@@ -65,7 +65,7 @@ def add(
 ) -> None:
     """Notify nobody of a game date, or of those from it to another one, for a while."""
     with about.stores() as stores:
-        new = add_silence(
+        added = add_silence(
             stores.documents,
             about.canary,
             phase=about.phase.name,
@@ -76,13 +76,14 @@ def add(
             now=about.now,
             by=by,
         )
-        covered = _covered(new, about.phase, stores.documents, about.canary, about.now)
+        covered = _covered(added, about.phase, stores.documents, about.canary, about.now)
     if as_json:
-        click.echo(about.to_json({"silence": new, "covers": covered}))
+        click.echo(about.to_json({"silence": added, "covers": covered}))
         return
-    end = about.command.to("silence", "end", new.id)
+    end = about.command.to("silence", "end", added.id)
     click.echo(
-        f"silence {new.id} until {new.expires_at:%Y-%m-%d %H:%M}Z {about.where}; end it with {end}"
+        f"silence {added.id} until {added.expires_at:%Y-%m-%d %H:%M}Z {about.where}; "
+        f"end it with {end}"
     )
     click.echo(f"it covers {covered}")
 
@@ -94,11 +95,11 @@ def list_silences(about: Subject, *, as_json: bool) -> None:
     with about.stores() as stores:
         ref = people_ref(about.canary)
         silences = read_silences(stores.documents.get_all([ref]).get(ref))
-    in_force = [one for one in silences if one.expires_at > about.now]
+    in_force = [entry for entry in silences if entry.expires_at > about.now]
     if as_json:
         click.echo(about.to_json({"silences": in_force}))
         return
-    lines = [f"{one.id}  {one.text}" for one in in_force]
+    lines = [f"{entry.id}  {entry.text}" for entry in in_force]
     click.echo("\n".join(lines or [f"no silence is in force {about.where}"]))
 
 
@@ -108,11 +109,11 @@ def list_silences(about: Subject, *, as_json: bool) -> None:
 def end(about: Subject, *, silence_id: str, as_json: bool) -> None:
     """End a silence before its time; ID is what `list` shows."""
 
-    def without(kept: dict[str, Silence]) -> dict[str, Silence]:
-        if silence_id not in kept:
+    def without(silences: dict[str, Silence]) -> dict[str, Silence]:
+        if silence_id not in silences:
             listed = about.command.to("silence", "list")
             raise ConfigurationError(f"there is no silence {silence_id!r} to end; see {listed}")
-        return {name: one for name, one in kept.items() if name != silence_id}
+        return {name: entry for name, entry in silences.items() if name != silence_id}
 
     with about.stores() as stores:
         _change_silences(stores.documents, about.canary, without, about.now)
@@ -138,7 +139,7 @@ def ack(about: Subject, *, game_date: Day, by: str, note: str, as_json: bool) ->
                 f"the canary {about.canary} has no open incident of {phase} {day} {about.where}; "
                 "--canary names another canary"
             )
-        said = Acknowledgement(
+        acknowledgement = Acknowledgement(
             phase=phase,
             game_date=day,
             at=about.now,
@@ -148,19 +149,21 @@ def ack(about: Subject, *, game_date: Day, by: str, note: str, as_json: bool) ->
             note=short_words("--note", note),
         )
         _change(
-            stores.documents, about.canary, lambda document: acknowledgement_fields(document, said)
+            stores.documents,
+            about.canary,
+            lambda document: acknowledgement_fields(document, acknowledgement),
         )
     if as_json:
-        click.echo(about.to_json({"kind": incident.kind, "acknowledgement": said}))
+        click.echo(about.to_json({"kind": incident.kind, "acknowledgement": acknowledgement}))
     else:
-        click.echo(f"{phase} {day} {incident.kind} {about.where}: {said.text}")
+        click.echo(f"{phase} {day} {incident.kind} {about.where}: {acknowledgement.text}")
 
 
-def add_silence(documents: DocumentStore, canary: str, *, now: datetime, **wanted: Any) -> Silence:
+def add_silence(documents: DocumentStore, canary: str, *, now: datetime, **fields: Any) -> Silence:
     """Add a silence, made as `new_silence` makes it, and forget those that have expired."""
-    new = new_silence(now=now, **wanted)
-    _change_silences(documents, canary, lambda kept: {**kept, new.id: new}, now)
-    return new
+    added = new_silence(now=now, **fields)
+    _change_silences(documents, canary, lambda silences: {**silences, added.id: added}, now)
+    return added
 
 
 def _covered(
@@ -170,11 +173,11 @@ def _covered(
     watched = phase.recent_dates(now, phase.history_dates)
     if silence.last < watched[0]:
         return f"nothing: {phase.name} is watched from {watched[0]} on"
-    found = documents.get_all(month_refs(canary, phase.name, watched))
+    months = documents.get_all(month_refs(canary, phase.name, watched))
 
     def wrong() -> Iterator[str]:
         for day in watched:
-            incident = date_memory(found, canary, phase.name, day, now).open
+            incident = date_memory(months, canary, phase.name, day, now).open
             if incident is not None and silence.first <= day <= silence.last:
                 yield f"{day} {incident.kind}"
 
@@ -196,7 +199,7 @@ def _change_silences(
 
     def fields(document: Document | None) -> dict[str, Any]:
         return silence_fields(
-            change({one.id: one for one in read_silences(document) if one.expires_at > now})
+            change({entry.id: entry for entry in read_silences(document) if entry.expires_at > now})
         )
 
     _change(documents, canary, fields)
@@ -205,7 +208,7 @@ def _change_silences(
 def _change(
     documents: DocumentStore, canary: str, fields: Callable[[Document | None], dict[str, Any]]
 ) -> None:
-    """Change what people said to a canary; of two who do so at once neither loses."""
+    """Change what people said to a canary; of two changes at once neither is lost."""
     ref = people_ref(canary)
     for _ in range(_ATTEMPTS):
         document = documents.get_all([ref]).get(ref)

@@ -1,7 +1,4 @@
-"""`canary demo` and `canary replay`.
-
-The real orchestrator and the real canary on simulated time.
-"""
+"""`canary demo` and `canary replay`: the real orchestrator and canary on simulated time."""
 
 import shutil
 from datetime import datetime
@@ -15,8 +12,8 @@ from canary.commands.terminal import make_console, print_lines
 from canary.notify.message import CommandLine
 from canary.playback.demo import PHASES, demo_phase, play_demo
 from canary.playback.folder import end_of_run, simulated_folder
-from canary.playback.playback import Event
-from canary.playback.replay import replay as play_messages
+from canary.playback.playback import Happening
+from canary.playback.replay import play_messages
 from canary.run import Outcome
 from orchestrator_resilience.phase import BUNDLED_PHASES, read_phases
 from orchestrator_resilience.settings import Settings
@@ -31,7 +28,7 @@ def demo(out: Path, *, verbose: bool) -> None:
     console = make_console(
         None if verbose else min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
     )
-    phase, events = demo_phase(), list[Event]()
+    phase, events = demo_phase(), list[Happening]()
     command = CommandLine(program(), folder=out)
     with simulated_folder(out, PHASES):
         report = play_demo(

@@ -1,4 +1,4 @@
-"""Verdicts for a person at a terminal: the line, the alert, the word that it is over."""
+"""Verdicts for a person at a terminal: a line, an alert, the notice that it is over."""
 
 import shutil
 import sys
@@ -39,7 +39,7 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-# Each of them by one character, so that what stands below each other does so still.
+# One character for each, so that columns stay aligned.
 _IN_ASCII = str.maketrans("·…╌━▒⚑⚐┊┃●✗─│╭╮╰╯█✖▲△✓", "-.~=#Ff:|ox-|++++#X!~+")
 
 
@@ -86,7 +86,7 @@ def make_console(width: int | None = None, *, ascii_only: bool = False) -> Conso
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float], None]]:
-    """Show a bar beside what is printed, where somebody looks; it is given which share is done."""
+    """Show a bar, where stderr is a terminal; the function that it yields takes the share done."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=1.0)
@@ -145,7 +145,7 @@ def print_line(
 def print_lines(console: Console, verdicts: Sequence[Verdict]) -> None:
     """Print verdicts in one line each.
 
-    Why a source could not be read is said once for all dates in a row.
+    Dates in a row that are unreadable for one reason share a line.
     """
     for _, group in groupby(
         verdicts, lambda v: (v.phase, v.reason if v.unreadable else v.game_date)
@@ -168,7 +168,7 @@ def wrapped(line: str, width: int, indent: str = "  ") -> str:
 def print_timeline(
     console: Console, timeline: Timeline, phase: Phase, command: CommandLine, now: datetime
 ) -> None:
-    """Print the verdict, what to do, what is known of its cause, and the deliveries that led to it."""
+    """Print the verdict, what to do, what is known of its cause, and the deliveries before it."""
     zone = ZoneInfo(phase.timezone)
     if timeline.verdict.kind.is_problem:
         print_alert(console, [timeline.verdict], phase, command, now, with_who=True)
@@ -192,14 +192,14 @@ def _print_moment(console: Console, group: Sequence[Step], zone: ZoneInfo) -> No
     at = group[0].at
     times = f"{at:%m-%d %H:%M:%S}  {at.astimezone(zone):%H:%M}  " if at else f"{'not noted':23}"
     indent = " " * len(times)
-    told = textwrap.fill(
+    lines = textwrap.fill(
         delivery_text(group), console.width, initial_indent=times, subsequent_indent=indent
     )
-    console.print(Text(told), soft_wrap=True)
+    console.print(Text(lines), soft_wrap=True)
 
 
 def print_flags(console: Console, verification: Verification) -> None:
-    """Print what Firestore and each table of BigQuery say of the flag, one row a date, and what follows from it."""
+    """Print the flag in Firestore and in each table, one row a date, and what follows from it."""
     for point in verification.points:
         console.print(point.line, soft_wrap=True)
     for comparison in verification.comparisons:
@@ -208,13 +208,13 @@ def print_flags(console: Console, verification: Verification) -> None:
             table.add_column(heading)
         for flag in comparison.flags:
             style = "green" if flag.agreement is Agreement.AGREE else "bold red"
-            told = (
+            cells = (
                 comparison.phase,
                 flag.game_date.isoformat(),
                 FLAG_WORDS[flag.firestore],
                 FLAG_WORDS[flag.bigquery],
             )
-            table.add_row(*told, Text(flag.agreement, style=style))
+            table.add_row(*cells, Text(flag.agreement, style=style))
         console.print(table)
     for line in [verification.advice, *verification.answers, *verification.setup_errors]:
         console.print(line, soft_wrap=True)
@@ -223,18 +223,18 @@ def print_flags(console: Console, verification: Verification) -> None:
 def _print_panel(
     console: Console, title: str, message: Message, kind: VerdictKind, now: datetime
 ) -> None:
-    """Print an alert; the command with which to look further stands below it, so that it can be pasted whole."""
+    """Print an alert, and below it the command with which to look further, to be copied whole."""
     heading, width = f"{title} {now:%Y-%m-%d %H:%M}Z", console.width - _BORDERS
     text = replace(message, command="", in_hand=()).text
-    told = "\n".join(
+    lines = "\n".join(
         wrapped(line, width, _INDENT if _has_label(line) else "") for line in text.split("\n")
     )
-    console.print(Panel(Text(told), title=heading, title_align="left", border_style=_style(kind)))
+    console.print(Panel(Text(lines), title=heading, title_align="left", border_style=_style(kind)))
     console.print(f"Look: {message.command}", soft_wrap=True)
 
 
 def _has_label(line: str) -> bool:
-    """Whether a line of an alert is of a text with a label, below which its text goes on."""
+    """Whether a line of an alert begins with a label, or continues a text that does."""
     return line[:9].rstrip().endswith(":") or line[:10].isspace()
 
 

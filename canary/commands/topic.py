@@ -41,17 +41,20 @@ class Topic:
         deadline = Deadline(self._seconds)
         with _pubsub_errors(), PublisherClient() as publisher, SubscriberClient() as subscriber:
             names = list(publisher.list_topic_subscriptions(topic=self.name, **_limits(deadline)))
-            found = [
+            subscriptions = [
                 subscriber.get_subscription(subscription=name, **_limits(deadline))
                 for name in names
             ]
-            return {one.name: one.push_config.push_endpoint for one in found}
+            return {
+                subscription.name: subscription.push_config.push_endpoint
+                for subscription in subscriptions
+            }
 
 
 def _limits(deadline: Deadline) -> dict[str, Any]:
-    """Return the bounds of one call that has to end by then.
+    """Return the bounds of one call that has to end by the `deadline`.
 
-    Its last try begins when its retries end.
+    Half of the time is for retries, and half for the last of them.
     """
     if deadline.is_over:
         raise StoreError(f"Pub/Sub: it took more than {deadline.seconds:g} s")

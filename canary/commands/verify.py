@@ -36,7 +36,7 @@ from orchestrator_resilience.stores.base import (
 
 
 class Agreement(StrEnum):
-    """What Firestore and a table of BigQuery say of one date's flag, in the order in which it is told."""
+    """How a table of BigQuery agrees with Firestore on the flag of a date, in order of report."""
 
     AGREE = "agree"
     DIFFER = "differ"
@@ -68,7 +68,10 @@ class Comparison(msgspec.Struct, frozen=True):
 
     @property
     def carries(self) -> bool:
-        """Whether the table has the flag on every date on which Firestore has it, at least one, and on no other."""
+        """Whether the table has the flag on the dates on which Firestore has it, at least one.
+
+        It must not have the flag on another date, and every date must be readable.
+        """
         has = [flag.bigquery for flag in self.flags if flag.firestore]
         return (
             bool(has)
@@ -104,7 +107,7 @@ class Comparison(msgspec.Struct, frozen=True):
 class Verified(msgspec.Struct, frozen=True):
     """What was found of one phase.
 
-    `lacking` are the columns that its completion log lacks, `others` the flag tables beside it,
+    `lacking` are the columns that its completion log lacks, `flag_tables` those beside it,
     None where there can be none. `refused` says what could not be searched or read, `runs` what the
     query of runs answers, if there is one, and what is known of the phase's components and
     scheduler jobs.
@@ -113,7 +116,7 @@ class Verified(msgspec.Struct, frozen=True):
     phase: Phase
     completion_log: Comparison
     lacking: Sequence[str]
-    others: tuple[Comparison, ...] | None = None
+    flag_tables: tuple[Comparison, ...] | None = None
     refused: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
 
@@ -128,28 +131,31 @@ class Verified(msgspec.Struct, frozen=True):
         # Set in one table is set: the completion log must not say so of a date on which it is not.
         wrong = any(flag.bigquery and flag.firestore is False for flag in self.completion_log.flags)
         return (
-            None if wrong else next((table for table in self.others or () if table.carries), None)
+            None
+            if wrong
+            else next((table for table in self.flag_tables or () if table.carries), None)
         )
 
     @property
     def comparisons(self) -> list[Comparison]:
         """All of them, the completion log first."""
-        return [self.completion_log, *(self.others or ())]
+        return [self.completion_log, *(self.flag_tables or ())]
 
     @property
     def answers(self) -> Iterator[str]:
-        """Where else the flag is, how far that table agrees, and what to put into the phases file for it."""
+        """Where else the flag is, how far that table agrees, and the lines for the phases file."""
         name = self.phase.name
-        for table in self.others or ():
+        for table in self.flag_tables or ():
             in_it = table.dates(Agreement.AGREE) or table.dates(Agreement.DIFFER)
-            yield f"{name}: {f'the flag is in {table.table}: it' if in_it else table.table} {table.text}"
+            table_words = f"the flag is in {table.table}: it" if in_it else table.table
+            yield f"{name}: {table_words} {table.text}"
             lines = (
                 [] if self.phase.flag_table == table.table else [f'flag_table = "{table.table}"']
             )
             lines += ["bigquery_carries_flag = true"] if self.best is table else []
             if in_it and lines and self.best is not self.completion_log:  # which needs neither
                 yield f"in the phases file, under [{name}]: {' and '.join(lines)}"
-        if self.others == () and not self.refused and self.best is None:
+        if self.flag_tables == () and not self.refused and self.best is None:
             yield f"{name}: no other table beside {self.completion_log.table} has the flag"
         yield from (f"{name}: {sentence}" for sentence in (*self.refused, *self.runs))
 
@@ -157,7 +163,7 @@ class Verified(msgspec.Struct, frozen=True):
 class Verification(msgspec.Struct, frozen=True):
     """What was found: the phases, columns that the tables lack, and why a source could not be read.
 
-    `setup_errors` are rights that this account lacks, and that no question here needs.
+    `setup_errors` are rights that this account lacks, though `canary verify` does not need them.
     """
 
     phases: tuple[Verified, ...]
@@ -168,7 +174,7 @@ class Verification(msgspec.Struct, frozen=True):
 
     @property
     def outcome(self) -> Outcome:
-        """PROBLEM where a point is wrong, COULD_NOT_TELL where nothing can be read, else what is known of the flag."""
+        """PROBLEM if a point is wrong, COULD_NOT_TELL if nothing is readable, else by the flag."""
         if any(point.state is PointState.WRONG for point in self.points):
             return Outcome.PROBLEM
         flags = [flag for table in self.comparisons for flag in table.flags]
@@ -178,7 +184,7 @@ class Verification(msgspec.Struct, frozen=True):
 
     @property
     def _of_the_flag(self) -> Outcome:
-        """QUIET when BigQuery carries the flag and agrees, PROBLEM when it does not, else COULD_NOT_TELL."""
+        """QUIET if BigQuery has the flag and agrees, PROBLEM if not, else COULD_NOT_TELL."""
         # A completion log that lacks a column is no proof by itself.
         unproven = [
             phase
@@ -209,7 +215,7 @@ class Verification(msgspec.Struct, frozen=True):
     def advice(self) -> str:
         """Which source of the flag the canary should use."""
         if self._of_the_flag is Outcome.QUIET:
-            # What another table needs besides stands in its own answer.
+            # What another table needs besides is in its own answer.
             by_itself = all(phase.best is phase.completion_log for phase in self.phases)
             how = (
                 ": set bigquery_carries_flag = true in the phases file"
@@ -222,7 +228,10 @@ class Verification(msgspec.Struct, frozen=True):
         ]:
             lacks = f"{', '.join(without_flag)} lacks {FLAG_COLUMN}"
             unreadable = "".join(f"; could not be read: {reason}" for reason in self.reasons)
-            return f"the completion log has no column for the flag: use Firestore ({lacks}){unreadable}"
+            return (
+                "the completion log has no column for the flag: "
+                f"use Firestore ({lacks}){unreadable}"
+            )
         lacking = [
             f"{table} lacks {', '.join(columns)}"
             for table, columns in self.missing_columns.items()
@@ -241,7 +250,10 @@ class Verification(msgspec.Struct, frozen=True):
             )
         if self.reasons:
             return f"could not tell: {'; '.join(self.reasons)}"
-        return "could not tell: on none of these dates is the flag set, so that they agree proves nothing"
+        return (
+            "could not tell: on none of these dates is the flag set, "
+            "so that they agree proves nothing"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -255,30 +267,30 @@ class Verification(msgspec.Struct, frozen=True):
             "dates": [day for phase in self.phases for day in phase.completion_log.dates_to_json()],
             "flag_tables": [
                 {
-                    "table": other.table,
-                    "carries_the_flag": other.carries,
-                    "dates": other.dates_to_json(),
+                    "table": comparison.table,
+                    "carries_the_flag": comparison.carries,
+                    "dates": comparison.dates_to_json(),
                 }
                 for phase in self.phases
-                for other in phase.others or ()
+                for comparison in phase.flag_tables or ()
             ],
         }
 
 
-def verify(
+def compare_flags(
     stores: Stores,
     phases: Mapping[str, Phase],
-    wanted: Mapping[str, Sequence[date]],
+    game_dates: Mapping[str, Sequence[date]],
     now: datetime | None = None,
     *,
     settings: Settings | None = None,
     store: str = "",
 ) -> Verification:
-    """Compare the flags of `wanted`, game dates by phase, and with `now` go through the points of the installation.
+    """Compare the flags of `game_dates`, by phase, and with `now` check the installation, too.
 
-    The stores are named `store`; the `settings` are those of the environment.
+    `store` says in words where the stores are; the `settings` are those of the environment.
     """
-    evidence = gather(stores, wanted, phases).evidence
+    evidence = gather(stores, game_dates, phases).evidence
     reasons = {
         s.reason
         for e in evidence
@@ -291,7 +303,7 @@ def verify(
         missing_columns = {}
         reasons.add(one_line(str(error)))
     changes, log_errors = _changes(
-        stores.changes, {name: phases[name].begins(max(wanted[name])) for name in wanted}
+        stores.changes, {name: phases[name].begins(max(game_dates[name])) for name in game_dates}
     )
     verified = tuple(
         replace(
@@ -306,7 +318,7 @@ def verify(
                 *_jobs(changes.get(name), phases[name]),
             ),
         )
-        for name, days in wanted.items()
+        for name, days in game_dates.items()
     )
     setup_errors = (*_setup_errors(stores.documents), *log_errors)
     points = (
@@ -320,38 +332,43 @@ def verify(
 def _changes(
     log: ChangeLog | None, begun: Mapping[str, datetime]
 ) -> tuple[Mapping[str, Changes], list[str]]:
-    """Return by phase what the platform's logs have of it, and whether the right to read them is missing."""
+    """Return the changes of each phase, and an error where the right to read logs is missing."""
     if log is None or not begun:
         return {}, []
     try:
         return log.changes(begun, max(begun.values()) + timedelta(days=1)), []
     except StoreError as error:
         refused = (
-            "set-up: this account may not read logs; the canary's own needs roles/logging.viewer to say where a "
-            f"completion stopped, why, and what was changed before ({one_line(str(error), 200)})"
+            "set-up: this account may not read logs; the canary's own needs roles/logging.viewer "
+            "to say where a completion stopped, why, and what was changed before "
+            f"({one_line(str(error), 200)})"
         )
         return {}, [refused] if "PermissionDenied" in str(error) else []
 
 
-def _jobs(found: Changes | None, phase: Phase) -> Iterator[str]:
-    """Yield what is looked at for changes of a phase, and of each of its scheduler jobs how its last attempt ended."""
-    if found is None:
+def _jobs(changes: Changes | None, phase: Phase) -> Iterator[str]:
+    """Yield which parts of a phase are searched for changes, and how each job ended last."""
+    if changes is None:
         return
-    if found.looked_at:
-        parts = sorted(f"{component} {name}" for component, name in found.looked_at)
+    if changes.looked_at:
+        parts = sorted(f"{component} {name}" for component, name in changes.looked_at)
         yield f"changes are looked for of {', '.join(parts)}"
     for job in phase.scheduler_jobs:
-        last = max((one for one in found.attempts if one.job == job), default=None)
+        last = max((attempt for attempt in changes.attempts if attempt.job == job), default=None)
         if last is None:
-            yield f"scheduler job {job}: no attempt in the last days; it is paused, or has another name"
+            yield (
+                f"scheduler job {job}: no attempt in the last days; "
+                "it is paused, or has another name"
+            )
         else:
-            yield f"scheduler job {job}: the last attempt, {last.at:%Y-%m-%d %H:%M}Z, {last.failure or 'succeeded'}"
+            end = last.failure or "succeeded"
+            yield f"scheduler job {job}: the last attempt, {last.at:%Y-%m-%d %H:%M}Z, {end}"
 
 
 def _runs(counts: CountSource | None, phase: Phase, days: Sequence[date]) -> Iterator[str]:
-    """Yield whether a phase's query of runs can be read, and of whom it has runs.
+    """Yield whether a phase's query of runs can be read, and which processors have runs.
 
-    Nothing where there is none.
+    Nothing where a phase has no such query.
     """
     if counts is None or phase.runs_query is None:
         return
@@ -361,14 +378,16 @@ def _runs(counts: CountSource | None, phase: Phase, days: Sequence[date]) -> Ite
         yield f"runs_query cannot be read: {one_line(str(error))}"
         return
     without = sorted(phase.expected - {phase.canonical(run.processor) for run in runs})
-    rest = f"; it has none of {', '.join(without)}" if without else ", of each expected processor"
-    yield f"runs_query has {len(runs)} runs of {_dates(days)}{rest}"
+    coverage = (
+        f"; it has none of {', '.join(without)}" if without else ", of each expected processor"
+    )
+    yield f"runs_query has {len(runs)} runs of {_dates(days)}{coverage}"
 
 
 def _setup_errors(documents: DocumentStore) -> Iterator[str]:
-    """Yield whether the right to write documents is missing; nothing is written.
+    """Yield whether the right to write documents is missing.
 
-    No document is as old as that.
+    Nothing is written, because no document has the version that this write expects.
     """
     try:
         documents.update_if_unchanged(
@@ -377,8 +396,9 @@ def _setup_errors(documents: DocumentStore) -> Iterator[str]:
     except StoreError as error:
         if "PermissionDenied" in str(error):
             yield (
-                "set-up: this account may not write Firestore; the canary's own needs roles/datastore.user "
-                f"to remember incidents and silences ({one_line(str(error), 200)})"
+                "set-up: this account may not write Firestore; the canary's own needs "
+                "roles/datastore.user to remember incidents and silences "
+                f"({one_line(str(error), 200)})"
             )
 
 
@@ -394,7 +414,7 @@ def _verified(
     table = flag_tables.completion_table(phase.name)
     lacking = missing_columns.get(table, ())
     names = [phase.flag_table] if phase.flag_table else []
-    others, refused = [], []
+    comparisons, refused = [], []
     try:
         names += flag_tables.find(phase.name)
     except StoreError as error:
@@ -402,20 +422,22 @@ def _verified(
     days = [day.game_date for day in evidence]
     for name in names:
         try:
-            said = flag_tables.read(name, phase.name, min(days), max(days))
+            table_flags = flag_tables.read(name, phase.name, min(days), max(days))
         except StoreError as error:
             refused.append(f"could not read {name}: {one_line(str(error))}")
         else:
             flags = tuple(
-                _flag(day, None if (flag := said.get(day.game_date)) is None else flag.is_set)
+                _flag(
+                    day, None if (flag := table_flags.get(day.game_date)) is None else flag.is_set
+                )
                 for day in evidence
             )
-            others.append(Comparison(phase.name, name, flags))
+            comparisons.append(Comparison(phase.name, name, flags))
     return Verified(
         phase,
         _by_completion_log(phase, table, lacking, evidence),
         lacking,
-        tuple(others),
+        tuple(comparisons),
         tuple(refused),
     )
 
@@ -428,9 +450,9 @@ def _by_completion_log(
 
 
 def _of_completion_log(log: Source[Logged], lacking: Sequence[str]) -> bool | Unreadable | None:
-    """Return what it says of the flag.
+    """Return whether the completion log has the flag; without a row, it is unset.
 
-    Without a row it is unset, if the table could say otherwise.
+    None where the table has no column for it.
     """
     if isinstance(log, Unreadable):
         return log
@@ -441,25 +463,26 @@ def _of_completion_log(log: Source[Logged], lacking: Sequence[str]) -> bool | Un
     )
 
 
-def _flag(evidence: Evidence, said: bool | Unreadable | None) -> FlagOfDate:  # noqa: FBT001 (a value)
+def _flag(evidence: Evidence, in_table: bool | Unreadable | None) -> FlagOfDate:  # noqa: FBT001 (a value)
     progress = evidence.progress
     triggered = isinstance(progress, Seen) and progress.value.trigger is not None
-    if isinstance(progress, Unreadable) or isinstance(said, Unreadable):
+    if isinstance(progress, Unreadable) or isinstance(in_table, Unreadable):
         agreement = Agreement.UNREADABLE
-    elif said is None:
+    elif in_table is None:
         agreement = Agreement.NO_STATEMENT
     else:
-        agreement = Agreement.AGREE if triggered == said else Agreement.DIFFER
+        agreement = Agreement.AGREE if triggered == in_table else Agreement.DIFFER
     return FlagOfDate(
         evidence.game_date,
         firestore=None if isinstance(progress, Unreadable) else triggered,
-        bigquery=None if isinstance(said, Unreadable) else said,
+        bigquery=None if isinstance(in_table, Unreadable) else in_table,
         agreement=agreement,
     )
 
 
 def _difference(flag: FlagOfDate) -> str:
-    return f"{flag.game_date} ({FLAG_WORDS[flag.firestore]} in Firestore, {FLAG_WORDS[flag.bigquery]} there)"
+    in_firestore, in_table = FLAG_WORDS[flag.firestore], FLAG_WORDS[flag.bigquery]
+    return f"{flag.game_date} ({in_firestore} in Firestore, {in_table} there)"
 
 
 def _dates(days: Sequence[date]) -> str:

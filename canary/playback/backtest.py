@@ -1,10 +1,8 @@
 """What a canary would have sent, had it run every 15 minutes over dates of the past.
 
-The real runs, on a snapshot.
-
-Each run is the scheduler's own, with the real judgement and the real memory, and sees what was
-there at its time (canary/playback/snapshot.py). What nobody can know of the past is said of each
-date: it is then judged as of today.
+Each run is that of the scheduler, with the real judgement and the real memory, and sees what was
+there at its time (canary/playback/snapshot.py). Where nobody can know what was there, the date is
+judged as of today, and the backtest says so.
 """
 
 from collections import defaultdict
@@ -35,15 +33,15 @@ from orchestrator_resilience.stores.base import Lines, Stores
 from orchestrator_resilience.testing import SimulatedClock
 
 _A_DAY = timedelta(days=1)
-# A row, its registration and the flag are written within that; what differs by more was written at
-# another time.
+# A row, its registration and the flag are written within this time; what is further apart was
+# written at another time.
 _TOGETHER = timedelta(minutes=5)
 _TIMELESS, _NOT_READABLE = "no time says when it came", "not readable"
 _WRITTEN_AGAIN = "it may have been written, undone and written again"
-Day = tuple[str, date]
+PhaseDate = tuple[str, date]
 
 
-class Period(NamedTuple):
+class BacktestSpan(NamedTuple):
     """Which game `dates` of each phase are looked at, and the time in which the canary runs."""
 
     dates: Mapping[str, Sequence[date]]
@@ -51,10 +49,13 @@ class Period(NamedTuple):
     end: datetime
 
 
-def period(
+def span_of(
     phases: Mapping[str, Phase], days: int, now: datetime, until: date | None = None
-) -> Period:
-    """Return the last `days` dates up to `until`, by default today, and the runs up to when nobody looks at them."""
+) -> BacktestSpan:
+    """Return the last `days` dates up to `until`, by default today, and the time of their runs.
+
+    The runs end when no canary would look at these dates any more.
+    """
     dates = {
         name: _last(days, min(until or phase.today(now), phase.today(now)))
         for name, phase in phases.items()
@@ -64,17 +65,17 @@ def period(
         phase.begins(dates[name][-1] + (phase.history_dates + 1) * _A_DAY)
         for name, phase in phases.items()
     )
-    return Period(dates, begin, min(end, now))
+    return BacktestSpan(dates, begin, min(end, now))
 
 
 def _last(days: int, until: date) -> list[date]:
     return [until - number * _A_DAY for number in reversed(range(days))]
 
 
-class Message(msgspec.Struct, frozen=True):
-    """What would have been sent of an incident, when (UTC).
+class SentMessage(msgspec.Struct, frozen=True):
+    """A message that would have been sent of an incident: when (UTC), of which kind, and what.
 
-    Of which kind, and what was said to be wrong.
+    `causes` are the proven causes, in short.
     """
 
     at: datetime
@@ -84,17 +85,16 @@ class Message(msgspec.Struct, frozen=True):
     causes: tuple[str, ...] = ()
 
 
-class Incident(msgspec.Struct, frozen=True):
+class PlayedIncident(msgspec.Struct, frozen=True):
     """What would have been sent of an incident, in order.
 
-    `since` (UTC) is when it was wrong, if that is known.
-
-    `path` and `causes` are what was said of it last while it was open.
+    `since` (UTC) is when the problem began, None where that is not known. `path` and `causes` are
+    those of the last message while it was open.
     """
 
     phase: str
     game_date: date
-    messages: tuple[Message, ...]
+    messages: tuple[SentMessage, ...]
     since: datetime | None = None
     path: str = ""
     causes: tuple[str, ...] = ()
@@ -105,12 +105,12 @@ class Incident(msgspec.Struct, frozen=True):
         return self.messages[0].at
 
     @property
-    def end(self) -> Message | None:
+    def end(self) -> SentMessage | None:
         """The message that it is over; None where it is not."""
         return self.messages[-1] if self.messages[-1].kind.is_end else None
 
     @property
-    def problems(self) -> tuple[Message, ...]:
+    def problems(self) -> tuple[SentMessage, ...]:
         """The messages up to the end."""
         return self.messages if self.end is None else self.messages[:-1] or self.messages
 
@@ -144,64 +144,76 @@ class Incident(msgspec.Struct, frozen=True):
         return fields
 
 
-class Judged(msgspec.Struct, frozen=True):
-    """What would have been sent of one date, and why it cannot be known whether that is so.
+class PlayedDate(msgspec.Struct, frozen=True):
+    """What would have been sent of one date.
 
-    Nothing where it can.
+    `as_of_today` are the reasons why it cannot be known what was there then; empty where it can.
     """
 
     phase: str
     game_date: date
-    incidents: tuple[Incident, ...] = ()
+    incidents: tuple[PlayedIncident, ...] = ()
     as_of_today: tuple[str, ...] = ()
 
 
 class Backtest(msgspec.Struct, frozen=True):
-    """What a canary would have sent in so many `runs` of a time, and what it could not read today.
+    """What a canary would have sent in `runs` runs from `begin` to `end` (UTC).
 
-    `messages` counts those of one channel, each about one fault on one or several dates.
+    `failures` are by source why it cannot be read today. `messages` counts those of one channel,
+    each about one fault on one or several dates.
     """
 
     begin: datetime
     end: datetime
     runs: int
-    dates: tuple[Judged, ...]
+    dates: tuple[PlayedDate, ...]
     messages: int = 0
     failures: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
-    def notified(self) -> list[Judged]:
+    def notified(self) -> list[PlayedDate]:
         """The dates of which somebody would have been notified."""
-        return [one for one in self.dates if one.incidents]
+        return [played_date for played_date in self.dates if played_date.incidents]
 
     @property
     def as_of_today(self) -> dict[str, int]:
-        """How many dates cannot be known, by the reason.
+        """How many dates are judged as of today, by the reason.
 
-        Of those that differ after the colon, by what is before it.
+        Reasons that differ only after their first colon are counted together.
         """
         dates: dict[str, list[str]] = defaultdict(list)
-        for one in self.dates:
-            for what, reason in {why.partition(":")[0]: why for why in one.as_of_today}.items():
+        for played_date in self.dates:
+            for what, reason in {
+                why.partition(":")[0]: why for why in played_date.as_of_today
+            }.items():
                 dates[what].append(reason)
         return {
-            whole[0] if len({*whole}) == 1 else what: len(whole) for what, whole in dates.items()
+            reasons[0] if len({*reasons}) == 1 else what: len(reasons)
+            for what, reasons in dates.items()
         }
 
     @property
-    def incidents(self) -> list[Incident]:
+    def incidents(self) -> list[PlayedIncident]:
         """All incidents, by phase and date."""
-        return [incident for one in self.dates for incident in one.incidents]
+        return [incident for played_date in self.dates for incident in played_date.incidents]
 
     @property
     def minutes_to_notify(self) -> float | None:
-        """How long after the problem was there people would have been notified: the median."""
-        return _median(one.opened_at - one.since for one in self.incidents if one.since is not None)
+        """How long after a problem began people would have been notified: the median."""
+        return _median(
+            incident.opened_at - incident.since
+            for incident in self.incidents
+            if incident.since is not None
+        )
 
     @property
     def minutes_to_recover(self) -> float | None:
         """How long an incident went on: the median of those that are over."""
-        return _median(one.end.at - one.opened_at for one in self.incidents if one.end is not None)
+        return _median(
+            incident.end.at - incident.opened_at
+            for incident in self.incidents
+            if incident.end is not None
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values: the sums, and each date with its incidents."""
@@ -211,7 +223,7 @@ class Backtest(msgspec.Struct, frozen=True):
             "runs": self.runs,
             "healthy": len(self.dates) - len(self.notified),
             "notified": len(self.notified),
-            "as_of_today": sum(bool(one.as_of_today) for one in self.dates),
+            "as_of_today": sum(bool(played_date.as_of_today) for played_date in self.dates),
             "messages": self.messages,
             "minutes_to_notify": self.minutes_to_notify,
             "minutes_to_recover": self.minutes_to_recover,
@@ -219,12 +231,12 @@ class Backtest(msgspec.Struct, frozen=True):
         }
         dates = [
             {
-                "phase": one.phase,
-                "game_date": one.game_date.isoformat(),
-                "as_of_today": list(one.as_of_today),
-                "incidents": [incident.to_json() for incident in one.incidents],
+                "phase": played_date.phase,
+                "game_date": played_date.game_date.isoformat(),
+                "as_of_today": list(played_date.as_of_today),
+                "incidents": [incident.to_json() for incident in played_date.incidents],
             }
-            for one in self.dates
+            for played_date in self.dates
         ]
         return {**sums, "dates": dates}
 
@@ -247,80 +259,88 @@ class Recorder:
         self.sent.append((now, notifications))
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:
-        """Nothing is said of the canary itself: here it is never refused, and never away."""
+        """Ignore a warning of the canary itself: here it is never refused, and never away."""
 
 
-def backtest(
+def play_backtest(
     stores: Stores,
     phases: Mapping[str, Phase],
-    time: Period,
+    time: BacktestSpan,
     read_at: datetime,
     ran: Callable[[float], object] = lambda _: None,
 ) -> Backtest:
     """Run the canary every 15 minutes of the past.
 
-    `ran` is told after each run which share of the time is over.
-
-    The dates are those from the first one on of which there is anything. Raises StoreError where
-    the documents or a completion log cannot be read: nothing could be told then.
+    `ran` is called after each run with the share of the time that is over. The dates begin with the
+    first one of which there is anything. Raises StoreError where the documents or a completion log
+    cannot be read: nothing could be judged then.
     """
     clock, recorder = SimulatedClock(read_at), Recorder()
-    (snapshot, every), channels = read(stores, phases, time, clock), Channels(recorder)
-    evidence = _with_something(every)
+    (snapshot, all_evidence), channels = read(stores, phases, time, clock), Channels(recorder)
+    evidence = _with_something(all_evidence)
     for source in ("progress documents", "completion log"):
         if reason := next(
             (why for what, why in snapshot.failures.items() if what.startswith(source)), ""
         ):
             raise StoreError(reason)
-    firsts = [_begin(phases[one.phase], one.game_date) for one in evidence]
+    firsts = [
+        _begin(phases[date_evidence.phase], date_evidence.game_date) for date_evidence in evidence
+    ]
     begin, runs = max(time.begin, min(firsts, default=time.end)), 0
     for runs, clock.now in enumerate(ticks(begin, time.end), 1):  # noqa: B007 (their number)
         watch(snapshot, phases, channels, clock.now, beside=AtOnce)
         ran((clock.now - begin) / (time.end - begin))
     clock.now = read_at
-    wanted = {(one.phase, one.game_date) for one in evidence}
-    sent = [(at, [one for one in message if _day(one) in wanted]) for at, message in recorder.sent]
-    incidents = _incidents((at, one) for at, message in sent for one in message)
-    dates = tuple(_judged(evidence, phases, incidents, _lines(snapshot, incidents)))
+    played_dates = {(date_evidence.phase, date_evidence.game_date) for date_evidence in evidence}
+    sent = [
+        (at, [notification for notification in message if _day(notification) in played_dates])
+        for at, message in recorder.sent
+    ]
+    incidents = _incidents((at, notification) for at, message in sent for notification in message)
+    dates = tuple(_played_dates(evidence, phases, incidents, _lines(snapshot, incidents)))
     return Backtest(
         begin, time.end, runs, dates, sum(bool(message) for _, message in sent), snapshot.failures
     )
 
 
 def read(
-    stores: Stores, phases: Mapping[str, Phase], time: Period, clock: SimulatedClock
+    stores: Stores, phases: Mapping[str, Phase], time: BacktestSpan, clock: SimulatedClock
 ) -> tuple[Snapshot, Sequence[Evidence]]:
-    """Read all that is asked of tables and documents.
+    """Read what the runs ask of tables and documents.
 
-    Returns it, and the evidence of each date as it is now.
+    Returns the snapshot, and the evidence of each date as it is now.
     """
     snapshot = Snapshot(stores, phases, _window(phases, time), clock, clock.now)
     return snapshot, gather(snapshot, time.dates, phases, beside=AtOnce).evidence
 
 
-def _day(one: Notification) -> Day:
-    return one.verdict.phase, one.verdict.game_date
+def _day(notification: Notification) -> PhaseDate:
+    return notification.verdict.phase, notification.verdict.game_date
 
 
 def _begin(phase: Phase, first: date) -> datetime:
     """Return when the runs begin.
 
-    A few dates early, as a canary that has just begun says how each date stands.
+    That is a few dates early, because a canary that has just begun reports the state of each date.
     """
     return phase.begins(first - phase.lookback_dates * _A_DAY)
 
 
 def _with_something(evidence: Sequence[Evidence]) -> list[Evidence]:
-    """Return the dates of each phase from the first one on of which there is anything."""
+    """Return the dates of each phase, from the first one of which there is anything."""
     firsts: dict[str, date] = {}
-    for one in evidence:
-        if _has_come(one):
-            firsts.setdefault(one.phase, one.game_date)
-    return [one for one in evidence if one.game_date >= firsts.get(one.phase, date.max)]
+    for date_evidence in evidence:
+        if _has_come(date_evidence):
+            firsts.setdefault(date_evidence.phase, date_evidence.game_date)
+    return [
+        date_evidence
+        for date_evidence in evidence
+        if date_evidence.game_date >= firsts.get(date_evidence.phase, date.max)
+    ]
 
 
-def _window(phases: Mapping[str, Phase], time: Period) -> tuple[date, date]:
-    """Return from which date to which a run looks at anything."""
+def _window(phases: Mapping[str, Phase], time: BacktestSpan) -> tuple[date, date]:
+    """Return the first and the last date at which a run looks."""
     first = min(phase.recent_dates(time.begin, phase.history_dates)[0] for phase in phases.values())
     dates = [day for days in time.dates.values() for day in days]
     return min([first, *dates]), max(
@@ -328,40 +348,51 @@ def _window(phases: Mapping[str, Phase], time: Period) -> tuple[date, date]:
     )
 
 
-def _incidents(sent: Iterable[tuple[datetime, Notification]]) -> dict[Day, tuple[Incident, ...]]:
+def _incidents(
+    sent: Iterable[tuple[datetime, Notification]],
+) -> dict[PhaseDate, tuple[PlayedIncident, ...]]:
     """Put together what was sent of each date, from what opens to what ends."""
-    by_date: dict[Day, list[list[tuple[datetime, Notification]]]] = defaultdict(list)
-    for at, one in sent:
-        own = by_date[_day(one)]
-        if one.kind is NotificationKind.OPENED or not own:
-            own.append([])
-        own[-1].append((at, one))
-    return {key: tuple(_incident(messages) for messages in own) for key, own in by_date.items()}
+    by_date: dict[PhaseDate, list[list[tuple[datetime, Notification]]]] = defaultdict(list)
+    for at, notification in sent:
+        date_incidents = by_date[_day(notification)]
+        if notification.kind is NotificationKind.OPENED or not date_incidents:
+            date_incidents.append([])
+        date_incidents[-1].append((at, notification))
+    return {
+        key: tuple(_incident(messages) for messages in date_incidents)
+        for key, date_incidents in by_date.items()
+    }
 
 
-def _incident(sent: Sequence[tuple[datetime, Notification]]) -> Incident:
-    problems = [one.verdict for _, one in sent if not one.kind.is_end] or [sent[0][1].verdict]
+def _incident(sent: Sequence[tuple[datetime, Notification]]) -> PlayedIncident:
+    problems = [
+        notification.verdict for _, notification in sent if not notification.kind.is_end
+    ] or [sent[0][1].verdict]
     first, last = problems[0], problems[-1]
-    return Incident(
+    return PlayedIncident(
         phase=first.phase,
         game_date=first.game_date,
-        messages=tuple(_message(at, one) for at, one in sent),
+        messages=tuple(_message(at, notification) for at, notification in sent),
         since=first.since,
         path=path_text(last) or last.summary,
         causes=tuple(one_line(cause_text(cause)) for cause in last.causes),
     )
 
 
-def _message(at: datetime, one: Notification) -> Message:
-    verdict: Verdict = one.verdict
-    return Message(at, one.kind, verdict.kind, level(verdict), tuple(sorted(verdict.proven)))
+def _message(at: datetime, notification: Notification) -> SentMessage:
+    verdict: Verdict = notification.verdict
+    return SentMessage(
+        at, notification.kind, verdict.kind, level(verdict), tuple(sorted(verdict.proven))
+    )
 
 
 # What cannot be known of the past
 
 
-def _lines(snapshot: Snapshot, incidents: Iterable[Day]) -> dict[Day, Lines | Unreadable]:
-    """Return what the deliveries have left of the dates with incidents, as far as it is still there."""
+def _lines(
+    snapshot: Snapshot, incidents: Iterable[PhaseDate]
+) -> dict[PhaseDate, Lines | Unreadable]:
+    """Return what is still there of the lines that deliveries left, on dates with incidents."""
 
     def read(phase: str, day: date) -> Lines | Unreadable:
         try:
@@ -372,22 +403,31 @@ def _lines(snapshot: Snapshot, incidents: Iterable[Day]) -> dict[Day, Lines | Un
     return {(phase, day): read(phase, day) for phase, day in incidents}
 
 
-def _judged(
+def _played_dates(
     evidence: Iterable[Evidence],
     phases: Mapping[str, Phase],
-    incidents: Mapping[Day, tuple[Incident, ...]],
-    lines: Mapping[Day, Lines | Unreadable],
-) -> Iterator[Judged]:
+    incidents: Mapping[PhaseDate, tuple[PlayedIncident, ...]],
+    lines: Mapping[PhaseDate, Lines | Unreadable],
+) -> Iterator[PlayedDate]:
     with_lines = [
-        key for key, found in lines.items() if isinstance(found, Lines) and found.checkpoints
+        key
+        for key, date_lines in lines.items()
+        if isinstance(date_lines, Lines) and date_lines.checkpoints
     ]
-    for one in evidence:
-        key = one.phase, one.game_date
-        reasons = [*_not_known(one, phases[one.phase].on(one.game_date, one.mode))]
-        if key in lines and _has_come(one):
-            since = min((day for name, day in with_lines if name == one.phase), default=None)
-            reasons += _lines_not_known(lines[key], one.game_date, since)
-        yield Judged(*key, incidents.get(key, ()), tuple(reasons))
+    for date_evidence in evidence:
+        key = date_evidence.phase, date_evidence.game_date
+        reasons = [
+            *_not_known(
+                date_evidence,
+                phases[date_evidence.phase].on(date_evidence.game_date, date_evidence.mode),
+            )
+        ]
+        if key in lines and _has_come(date_evidence):
+            since = min(
+                (day for name, day in with_lines if name == date_evidence.phase), default=None
+            )
+            reasons += _lines_not_known(lines[key], date_evidence.game_date, since)
+        yield PlayedDate(*key, incidents.get(key, ()), tuple(reasons))
 
 
 def _has_come(evidence: Evidence) -> bool:
@@ -400,7 +440,7 @@ def _has_come(evidence: Evidence) -> bool:
 
 
 def _not_known(evidence: Evidence, phase: Phase) -> Iterator[str]:
-    """Say what of a date is as it is today, and may have been otherwise when the canary would have looked."""
+    """Say what of a date is known as of today, and may have been otherwise then."""
     sources = evidence.completion_log, evidence.progress, evidence.messages, evidence.flag_table
     for source in (*sources, evidence.outcome, evidence.work):
         if isinstance(source, Unreadable):
@@ -411,7 +451,7 @@ def _not_known(evidence: Evidence, phase: Phase) -> Iterator[str]:
         value_or(evidence.progress, Progress(frozenset())),
         value_or(evidence.completion_log, Logged()),
     )
-    # Of who has a row, that says when the entry was written.
+    # Where a processor has a row, the row says when the entry was written.
     alone = {
         name: entry for name, entry in progress.registered.items() if name not in log.completed
     }
@@ -439,7 +479,10 @@ def _not_known(evidence: Evidence, phase: Phase) -> Iterator[str]:
     for name, entry in progress.registered.items():
         row = log.completed.get(name)
         if row and entry.completed_at and entry.completed_at - row.completed_at > _TOGETHER:
-            yield f"{_WRITTEN_AGAIN}: the registration of {name} is of another message than its first row"
+            yield (
+                f"{_WRITTEN_AGAIN}: "
+                f"the registration of {name} is of another message than its first row"
+            )
 
 
 def _lines_not_known(lines: Lines | Unreadable, day: date, since: date | None) -> Iterator[str]:

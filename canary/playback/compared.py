@@ -1,6 +1,6 @@
-"""What a backtest is held against.
+"""What a backtest is compared with.
 
-Another phases file, what people say was wrong, and what a live canary has sent.
+That is another phases file, what people say was wrong, and what a live canary has sent.
 """
 
 import csv
@@ -16,7 +16,7 @@ import msgspec
 from canary.domain.incident import RUN_EVERY, DateMemory, NotificationKind
 from canary.domain.remembered import Runs
 from canary.domain.verdict import VerdictKind, duration_text
-from canary.playback.backtest import Backtest, Day, Incident, Judged
+from canary.playback.backtest import Backtest, PhaseDate, PlayedDate, PlayedIncident
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.plain import calendar_date, instant, one_line, printable, shown
 
@@ -25,7 +25,7 @@ _LATE = 2 * RUN_EVERY
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """What is otherwise of a date, and why, as far as that is known."""
+    """In `what` a date differs, and why, as far as that is known."""
 
     phase: str
     game_date: date
@@ -39,22 +39,25 @@ class Difference(msgspec.Struct, frozen=True):
 def differences(before: Backtest, after: Backtest) -> list[Difference]:
     """Return what would have been sent differently.
 
-    New, gone, another verdict or cause, earlier, later.
+    An incident is new or gone, has another verdict or cause, or a message is earlier or later.
     """
-    mine, other = _by_date(before), _by_date(after)
+    mine, theirs = _by_date(before), _by_date(after)
     return [
         Difference(*key, what)
-        for key in sorted(mine.keys() | other.keys())
-        for one, changed in zip_longest(mine.get(key, ()), other.get(key, ()))
-        for what in _differing(one, changed)
+        for key in sorted(mine.keys() | theirs.keys())
+        for incident, changed in zip_longest(mine.get(key, ()), theirs.get(key, ()))
+        for what in _differing(incident, changed)
     ]
 
 
-def _by_date(found: Backtest) -> dict[Day, tuple[Incident, ...]]:
-    return {(one.phase, one.game_date): one.incidents for one in found.dates}
+def _by_date(played: Backtest) -> dict[PhaseDate, tuple[PlayedIncident, ...]]:
+    return {
+        (played_date.phase, played_date.game_date): played_date.incidents
+        for played_date in played.dates
+    }
 
 
-def _differing(before: Incident | None, after: Incident | None) -> Iterator[str]:
+def _differing(before: PlayedIncident | None, after: PlayedIncident | None) -> Iterator[str]:
     if before is None or after is None:
         only = before or after
         yield f"{'gone' if before else 'new'}: {_words(only)}" if only else ""
@@ -71,17 +74,18 @@ def _differing(before: Incident | None, after: Incident | None) -> Iterator[str]
         yield "not over" if ends[0] else f"over {ends[1]:%Y-%m-%d %H:%M}Z, which it was not"
 
 
-def _words(one: Incident) -> str:
-    return f"{one.level} {one.verdict}, notified {one.opened_at:%Y-%m-%d %H:%M}Z"
+def _words(incident: PlayedIncident) -> str:
+    return f"{incident.level} {incident.verdict}, notified {incident.opened_at:%Y-%m-%d %H:%M}Z"
 
 
-def _causes(one: Incident) -> str:
-    return ", ".join(one.causes_in_short) or "none that is proven"
+def _causes(incident: PlayedIncident) -> str:
+    return ", ".join(incident.causes_in_short) or "none that is proven"
 
 
 def _moved(what: str, before: datetime, after: datetime) -> Iterator[str]:
     if before != after:
-        yield f"{what} {duration_text(abs(after - before))} {'later' if after > before else 'earlier'}"
+        direction = "later" if after > before else "earlier"
+        yield f"{what} {duration_text(abs(after - before))} {direction}"
 
 
 # What people say was wrong
@@ -158,45 +162,50 @@ def _moment(value: object, where: str) -> datetime | None:
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """What people say was wrong, with the incident that would have been sent of its date.
+    """What people say was wrong, each `notified` with the incident that would have been sent.
 
-    `besides` are the others.
+    `missed` are the dates of which nothing would have been sent, `besides` the incidents that
+    nobody has reported, and `elsewhere` what people report of dates outside the backtest.
     """
 
-    notified: tuple[tuple[Reported, Incident], ...] = ()
+    notified: tuple[tuple[Reported, PlayedIncident], ...] = ()
     missed: tuple[Reported, ...] = ()
-    besides: tuple[Incident, ...] = ()
+    besides: tuple[PlayedIncident, ...] = ()
     elsewhere: tuple[Reported, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values: of each that was reported when somebody would have been notified."""
+        """Return plain values: of each report, when somebody would have been notified."""
         reported = [
             {
-                **msgspec.to_builtins(one),
+                **msgspec.to_builtins(report),
                 "notified_at": incident.opened_at.isoformat(),
                 "verdict": incident.verdict,
             }
-            for one, incident in self.notified
+            for report, incident in self.notified
         ]
         return {
             "reported": reported
-            + [{**msgspec.to_builtins(one), "notified_at": None} for one in self.missed],
+            + [{**msgspec.to_builtins(report), "notified_at": None} for report in self.missed],
             "not_looked_at": msgspec.to_builtins(self.elsewhere),
             "besides": [incident.to_json() for incident in self.besides],
         }
 
 
-def compared(found: Backtest, reported: Iterable[Reported]) -> Compared:
+def compared(played: Backtest, reported: Iterable[Reported]) -> Compared:
     """Put what people say was wrong beside what would have been sent of the same dates."""
-    by_date, every = _by_date(found), [*reported]
-    looked_at = [one for one in every if (one.phase, one.game_date) in by_date]
-    notified = [(one, by_date[one.phase, one.game_date]) for one in looked_at]
-    known = {(one.phase, one.game_date) for one in looked_at}
+    by_date, reports = _by_date(played), [*reported]
+    looked_at = [report for report in reports if (report.phase, report.game_date) in by_date]
+    notified = [(report, by_date[report.phase, report.game_date]) for report in looked_at]
+    reported_dates = {(report.phase, report.game_date) for report in looked_at}
     return Compared(
-        notified=tuple((one, incidents[0]) for one, incidents in notified if incidents),
-        missed=tuple(one for one, incidents in notified if not incidents),
-        besides=tuple(one for one in found.incidents if (one.phase, one.game_date) not in known),
-        elsewhere=tuple(one for one in every if one not in looked_at),
+        notified=tuple((report, incidents[0]) for report, incidents in notified if incidents),
+        missed=tuple(report for report, incidents in notified if not incidents),
+        besides=tuple(
+            incident
+            for incident in played.incidents
+            if (incident.phase, incident.game_date) not in reported_dates
+        ),
+        elsewhere=tuple(report for report in reports if report not in looked_at),
     )
 
 
@@ -204,7 +213,7 @@ def compared(found: Backtest, reported: Iterable[Reported]) -> Compared:
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """How many dates were `compared` with what a live canary remembers of them, and what is otherwise."""
+    """How many dates were `compared` with what a live canary remembers, and the differences."""
 
     compared: int
     differences: tuple[Difference, ...] = ()
@@ -219,17 +228,20 @@ class Checked(msgspec.Struct, frozen=True):
         )
 
 
-def checked(found: Backtest, memories: Mapping[Day, DateMemory], runs: Runs) -> Checked:
-    """Compare what would have been sent with what a live canary has sent, on the dates that it has judged."""
+def checked(played: Backtest, memories: Mapping[PhaseDate, DateMemory], runs: Runs) -> Checked:
+    """Compare what would have been sent with what a live canary has sent.
+
+    Only dates that the live canary has judged are compared.
+    """
     judged = [
-        (one, memories[key])
-        for one in found.dates
-        if _is_kept(memories.get(key := (one.phase, one.game_date)))
+        (played_date, memories[key])
+        for played_date in played.dates
+        if _is_kept(memories.get(key := (played_date.phase, played_date.game_date)))
     ]
     differing = [
-        Difference(one.phase, one.game_date, what, _why(one, memory, runs))
-        for one, memory in judged
-        if (what := _otherwise(_sent(one), _was_sent(memory)))
+        Difference(played_date.phase, played_date.game_date, what, _why(played_date, memory, runs))
+        for played_date, memory in judged
+        if (what := _otherwise(_sent(played_date), _was_sent(memory)))
     ]
     return Checked(len(judged), tuple(differing))
 
@@ -242,10 +254,10 @@ def _is_kept(memory: DateMemory | None) -> bool:
 _Said = tuple[str, VerdictKind | None, datetime]
 
 
-def _sent(one: Judged) -> list[_Said]:
-    every = [message for incident in one.incidents for message in incident.messages]
+def _sent(played_date: PlayedDate) -> list[_Said]:
+    messages = [message for incident in played_date.incidents for message in incident.messages]
     return [
-        _what(m.kind, m.verdict, m.at) for m in every if m.kind is not NotificationKind.REMINDER
+        _what(m.kind, m.verdict, m.at) for m in messages if m.kind is not NotificationKind.REMINDER
     ]
 
 
@@ -260,45 +272,45 @@ def _was_sent(memory: DateMemory) -> list[_Said]:
 
 
 def _what(kind: str, verdict: VerdictKind | None, at: datetime) -> _Said:
-    """Return what was sent; that something is over says the same whatever it was."""
+    """Return what was sent; the end of an incident is the same whatever its verdict was."""
     is_end = kind in {NotificationKind.RESOLVED, NotificationKind.EXPIRED}
     return kind, None if is_end else verdict, at
 
 
 def _otherwise(sent: Sequence[_Said], was_sent: Sequence[_Said]) -> str:
-    """Say in which message they part first; empty where they are alike."""
-    for mine, other in zip_longest(sent, was_sent):
+    """Say which message is the first that differs; empty where none does."""
+    for played, live in zip_longest(sent, was_sent):
         if (
-            mine is None
-            or other is None
-            or mine[:2] != other[:2]
-            or abs(mine[2] - other[2]) > _LATE
+            played is None
+            or live is None
+            or played[:2] != live[:2]
+            or abs(played[2] - live[2]) > _LATE
         ):
-            return f"it sent {_said(other)}, here it is {_said(mine)}"
+            return f"it sent {_said(live)}, here it is {_said(played)}"
     return ""
 
 
-def _said(one: _Said | None) -> str:
-    if one is None:
+def _said(message: _Said | None) -> str:
+    if message is None:
         return "nothing more"
-    kind, verdict, at = one
+    kind, verdict, at = message
     return f"{kind} {verdict or ''} ".replace("  ", " ") + f"{at:%Y-%m-%d %H:%M}Z"
 
 
-def _why(one: Judged, memory: DateMemory, runs: Runs) -> str:
-    if one.as_of_today:
-        return "; ".join(one.as_of_today)
+def _why(played_date: PlayedDate, memory: DateMemory, runs: Runs) -> str:
+    if played_date.as_of_today:
+        return "; ".join(played_date.as_of_today)
     if any(incident.silenced for incident in memory.incidents):
         return "it was silenced"
-    moments = [at for _, _, at in (*_sent(one), *_was_sent(memory))]
-    unseen = (
-        u
-        for u in runs.unseen
+    moments = [at for _, _, at in (*_sent(played_date), *_was_sent(memory))]
+    outages = (
+        outage
+        for outage in runs.unseen
         for at in moments
-        if u.since - timedelta(days=1) <= at <= u.until + _LATE
+        if outage.since - timedelta(days=1) <= at <= outage.until + _LATE
     )
-    blind = next(unseen, None)
-    if blind is not None:
-        why = printable(blind.why)
-        return f"the canary did not see from {blind.since:%Y-%m-%d %H:%M}Z to {blind.until:%Y-%m-%d %H:%M}Z: {why}"
+    outage = next(outages, None)
+    if outage is not None:
+        span = f"from {outage.since:%Y-%m-%d %H:%M}Z to {outage.until:%Y-%m-%d %H:%M}Z"
+        return f"the canary did not see {span}: {printable(outage.why)}"
     return "nothing that is known"

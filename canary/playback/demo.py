@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from canary.playback.playback import Playback, Show, Step
+from canary.playback.playback import PlannedStep, Playback, Show
 from canary.run import Report
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.logger import CheckpointLogger
@@ -73,9 +73,9 @@ PHASES = BUNDLED_PHASES.read_text("utf-8").replace("[phase2]\n", f"[phase2]{_QUE
 
 
 def play_demo(folder: Path, show: Show) -> Report:
-    """Replay the week in `folder`.
+    """Replay the week in `folder`; the report is about all its dates.
 
-    `show` is given all that happens, the report is about all its dates.
+    `show` is called with everything that happens.
     """
     phase = demo_phase()
     tables = _Tables(folder / DATASETS)
@@ -92,7 +92,9 @@ def demo_phase() -> Phase:
     return phase
 
 
-def _steps(playback: Playback, phase: Phase, tables: "_Tables", show: Show) -> Iterator[Step]:
+def _steps(
+    playback: Playback, phase: Phase, tables: "_Tables", show: Show
+) -> Iterator[PlannedStep]:
     drifted = msgspec.structs.replace(
         phase, processors={**phase.processors, "p2_bdl_box_scores": ()}
     )
@@ -134,7 +136,7 @@ def _steps(playback: Playback, phase: Phase, tables: "_Tables", show: Show) -> I
 def _take_for_a_duplicate(
     playback: Playback, phase: Phase, checkpoints: CheckpointLogger, event: object
 ) -> None:
-    """Deliver as the old code did, with the README's six lines.
+    """Deliver as the old code did, with the README's six lines around it.
 
     It returned from inside their block.
     """
@@ -151,9 +153,9 @@ def track(
     log: CompletionLog,
     now: datetime,
 ) -> DocumentRef:
-    """Write what the old tracker wrote of anybody.
+    """Write what the old tracker wrote of any processor: a row, and a key of the document.
 
-    The row, and a key of the document, whose address it returns.
+    Returns the address of the document.
     """
     log.append([completion_row(completion)], now=now)
     entry = {
@@ -175,16 +177,16 @@ class _Tables:
         folder.mkdir()
         self._folder = folder
         for name in ("nba_analytics.player_game_summary", "nba_raw.schedule"):
-            self._run(name, "CREATE TABLE {} (game_date TEXT NOT NULL) STRICT", [()])
+            self._execute(name, "CREATE TABLE {} (game_date TEXT NOT NULL) STRICT", [()])
 
     def add(self, name: str, day: date, count: int) -> None:
-        self._run(name, "INSERT INTO {} VALUES (?)", [(day.isoformat(),)] * count)
+        self._execute(name, "INSERT INTO {} VALUES (?)", [(day.isoformat(),)] * count)
 
     def add_output(self, day: date) -> None:
         """Write what Phase 3 writes: so many rows a game."""
         self.add("nba_analytics.player_game_summary", day, _GAMES[day] * _ROWS_A_GAME)
 
-    def _run(self, name: str, statement: str, rows: Sequence[tuple[str, ...]]) -> None:
+    def _execute(self, name: str, statement: str, rows: Sequence[tuple[str, ...]]) -> None:
         dataset, table = name.split(".")
         with (
             closing(sqlite3.connect(self._folder / f"{dataset}.sqlite3")) as connection,

@@ -1,6 +1,6 @@
-"""The folder of a simulated run: marked, so that the next run may empty it.
+"""The folder of a simulated run, with its phases and its time.
 
-It knows its phases and its time.
+It has a mark, so that the next run may empty it.
 """
 
 import fcntl
@@ -21,7 +21,10 @@ _MADE_BY = "canary, on simulated time; the next run of the same command empties 
 
 
 class SimulatedRun(NamedTuple):
-    """What a run has left: the file of its phases, and the simulated time at its end, None while it is not over."""
+    """What a run has left: the file of its phases, and the simulated time at its end.
+
+    The time is None while the run is not over.
+    """
 
     phases_file: Path
     now: datetime | None
@@ -29,14 +32,14 @@ class SimulatedRun(NamedTuple):
 
 @contextmanager
 def simulated_folder(path: Path, phases: str) -> Iterator[None]:
-    """Make the folder, or empty it if it is one of ours, and keep the text of its phases file there.
+    """Make the folder, or empty it if a run has made it, and write the text of its phases file.
 
     Raises ConfigurationError for a folder that holds anything else, and for one that another run is
     using.
     """
     with ExitStack() as until_its_end:
         try:
-            # A full disk leaves a mark without a word in it, which is nobody's.
+            # A full disk leaves an empty mark, which does not count.
             files = (
                 [file for file in path.iterdir() if file.name != _MARK or file.stat().st_size]
                 if path.is_dir()
@@ -66,7 +69,7 @@ def end_of_run(path: Path, now: datetime) -> None:
 
 
 def read_simulated_folder(path: Path) -> SimulatedRun | None:
-    """Return what a simulated run has left in a folder, None where that is not one of ours."""
+    """Return what a simulated run has left in a folder, None where no run has made it."""
     mark = _mark_of(path)
     return None if mark is None else SimulatedRun(path / _PHASES, instant(mark.get("now")))
 

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification, Warned
 from canary.playback.schedule import Schedule, ticks
-from canary.run import Report, check, watch
+from canary.run import Report, check_dates, watch
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.logger import CheckpointLogger
@@ -19,17 +19,17 @@ from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 # Something that happens at a moment of simulated time (UTC).
-Step = tuple[datetime, Callable[[], None]]
+PlannedStep = tuple[datetime, Callable[[], None]]
 # Something to show, and when: a headline, a checkpoint, a notification, or a date's new verdict
 # that is no problem.
-Event = tuple[datetime, str | Checkpoint | Notification | Verdict]
-Show = Callable[[Event], None]
+Happening = tuple[datetime, str | Checkpoint | Notification | Verdict]
+Show = Callable[[Happening], None]
 
 
 class Playback:
     """The orchestrators and the canary, on `stores` of their own.
 
-    `show` is given all that happens.
+    `show` is called with everything that happens.
     """
 
     def __init__(self, phase: Phase, stores: EmbeddedStores, show: Show) -> None:
@@ -57,8 +57,8 @@ class Playback:
         """Return a logger that shows its lines and keeps them in the playback's stores."""
         return CheckpointLogger(phase, self._leave, clock=self._schedule.clock)
 
-    def run(self, steps: Sequence[Step], dates: Collection[date], until: datetime) -> Report:
-        """Play `steps` in the order of their times, with a canary run every 15 minutes, up to `until`.
+    def run(self, steps: Sequence[PlannedStep], dates: Collection[date], until: datetime) -> Report:
+        """Play `steps` at their times up to `until`, with a canary run every 15 minutes.
 
         Each run judges those of the game `dates` that are in its look-back window. Returns a last
         report, over all of them.
@@ -69,7 +69,7 @@ class Playback:
             self._schedule.play(until=tick)
             self._tick(dates, tick)
         self._schedule.play(until)
-        return check(
+        return check_dates(
             self.stores, {self.phase.name: self.phase}, until, {self.phase.name: sorted(dates)}
         )
 
@@ -82,7 +82,7 @@ class Playback:
             self._show((now, notification))
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (the text has it)
-        """Say it as a headline; nothing here is ever refused."""
+        """Show the text as a headline."""
         self._show((now, text))
 
     def _leave(self, checkpoint: Checkpoint) -> None:
@@ -90,23 +90,20 @@ class Playback:
         self._show((checkpoint.at, checkpoint))
 
     def _tick(self, dates: Collection[date], now: datetime) -> None:
-        """Run the canary over what it looks at by itself.
-
-        The look-back window, and the problems before it.
-        """
+        """Run the canary over the look-back window, and over the problems before it."""
         window = self.phase.recent_dates(now, self.phase.lookback_dates)
         history = self._problems.intersection(
             self.phase.recent_dates(now, self.phase.history_dates)
         )
-        wanted = [day for day in dates if day in history.union(window)]
-        if not wanted:
+        due_dates = [day for day in dates if day in history.union(window)]
+        if not due_dates:
             return
         report = watch(
             self.stores,
             {self.phase.name: self.phase},
             self._channels,
             now,
-            {self.phase.name: sorted(wanted)},
+            {self.phase.name: sorted(due_dates)},
         )
         for verdict in report.verdicts:
             if (

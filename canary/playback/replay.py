@@ -20,7 +20,9 @@ _Message = tuple[datetime, Mapping[str, Any]]
 _EXPECTED = "message: missing: expected {'message': {'data': …, 'publishTime': …}}"
 
 
-def replay(file: Path, phase: Phase, folder: Path, show: Show, until: datetime | None) -> Report:
+def play_messages(
+    file: Path, phase: Phase, folder: Path, show: Show, until: datetime | None
+) -> Report:
     """Deliver each message of `file` at its publish time, in that order.
 
     `file` has objects of JSON, one a line or in an array: the `message` as Pub/Sub delivers or
@@ -49,10 +51,10 @@ def _read(file: Path) -> list[_Message]:
 
 
 def _items(text: str, file: str) -> list[tuple[object, str]]:
-    """Return the objects of JSON that a file has, one a line or in arrays, and where each stands."""
+    """Return the objects of JSON in a file, one a line or in arrays, and where each of them is."""
     lines = text.split("\n")  # not splitlines: JSON may hold other line separators
     try:
-        found = [
+        values = [
             (_json(line, f"{file}:{number}"), f"{file}:{number}")
             for number, line in enumerate(lines, 1)
             if line.strip()
@@ -60,14 +62,14 @@ def _items(text: str, file: str) -> list[tuple[object, str]]:
     except ConfigurationError:
         try:
             # one value over several lines, as `gcloud … --format=json` prints it
-            found = [(json.loads(text), file)]
+            values = [(json.loads(text), file)]
         except (ValueError, RecursionError):
-            found = []
-        if not found:
+            values = []
+        if not values:
             raise
     return [
         (item, where)
-        for value, where in found
+        for value, where in values
         for item in (value if isinstance(value, list) else [value])
     ]
 
@@ -101,10 +103,7 @@ def _is_bare(item: Mapping[str, Any]) -> bool:
 
 
 def _dates(messages: list[_Message], phase: Phase) -> set[date]:
-    """Return the game dates that the messages are about.
-
-    Their publish dates where none can be parsed.
-    """
+    """Return the game dates of the messages; their publish dates where none can be parsed."""
     dates = set()
     for _, envelope in messages:
         try:
@@ -119,5 +118,5 @@ def _end(messages: list[_Message], dates: set[date], phase: Phase) -> datetime:
     last = max(at for at, _ in messages)
     # a date far in the future is not waited for
     watched = last + timedelta(days=phase.lookback_dates)
-    said = min(phase.deadline(max(dates)), watched)
-    return max(last + phase.untriggered_after, said) + TICK
+    last_word = min(phase.deadline(max(dates)), watched)
+    return max(last + phase.untriggered_after, last_word) + TICK

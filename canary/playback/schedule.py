@@ -14,7 +14,7 @@ TICK = timedelta(minutes=15)
 class Schedule:
     """Plays what was planned, in the order of its moments.
 
-    `clock` stands at the moment that is played.
+    `clock` has the moment that is played.
     """
 
     def __init__(self, start: datetime) -> None:
@@ -36,10 +36,7 @@ class Schedule:
 
 
 def ticks(first: datetime, until: datetime) -> Iterator[datetime]:
-    """Yield the quarter hours after `first`, up to `until`.
-
-    When the scheduler starts the canary.
-    """
+    """Yield the quarter hours after `first` up to `until`, when the scheduler starts the canary."""
     tick = first.replace(minute=first.minute // 15 * 15, second=0, microsecond=0) + TICK
     while tick <= until:
         yield tick

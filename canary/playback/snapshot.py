@@ -1,6 +1,6 @@
-"""The user's stores, read once, and answered from memory as they would have answered at an earlier moment.
+"""The user's stores, read once, which then answer as they would have at an earlier moment.
 
-So that a canary which runs at that moment can see nothing that came later: a row is there from its
+A canary that runs at that moment can see nothing that came later: a row is there from its
 `inserted_at` on, an entry of a document and the flag from the times that they carry, a line from
 when it was left. What carries no time is answered as of today; canary/playback/backtest.py says of
 which dates that is true.
@@ -47,11 +47,11 @@ Clock = Callable[[], datetime]
 
 
 class Snapshot:
-    """Stores of `phases` as they were at the clock's time, of the game dates from `since` to `until`.
+    """Stores of `phases` as they were at the clock's time, for the game dates of the `window`.
 
     Each source is read once, as it is at `read_at`; what the platform and the deliveries have left
-    only of dates for which somebody asks. `failures` are by source why one could not be read: it
-    cannot be read at any time then.
+    is read only for the dates that are asked about. A source that could not be read is in
+    `failures`, and is unreadable at all times.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Snapshot:
 
     @property
     def failures(self) -> Mapping[str, str]:
-        """Why a source could not be read."""
+        """Why a source could not be read, by the source."""
         return {
             key[0]: str(error)
             for key, error in self._past.answers.items()
@@ -96,9 +96,9 @@ class Snapshot:
 
 
 class _Past:
-    """What has been read, by what was asked.
+    """What has been read, by the question.
 
-    A store that could not answer once is not asked again.
+    A store that could not answer a question is not asked it again.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class _Past:
     def once(self, read: Callable[[], T], what: str, *of: object) -> T:
         """Return what a store answers to the question `what`, `of` something.
 
-        Raises StoreError, each time anew.
+        Raises StoreError where it could not answer, each time anew.
         """
         key = (what, *map(str, of))
         if key not in self.answers:
@@ -137,7 +137,7 @@ class _Past:
         return cast("T", answer)
 
     def rows(self, phases: Iterable[str]) -> "_Rows":
-        """Return the rows of some phases' common table, by phase and date."""
+        """Return the rows of the table that these phases share, by phase and date."""
         names, (first, last) = sorted(phases), self.window
 
         def read() -> _Rows:
@@ -147,10 +147,7 @@ class _Past:
 
 
 class _Changing(Generic[T]):
-    """A value that is another one from each of some `times` on.
-
-    Made once for the time between two of them.
-    """
+    """A value that changes at each of `times`; it is made once for the time between two of them."""
 
     def __init__(self, times: Iterable[datetime], make: Callable[[datetime], T]) -> None:
         self._times, self._make = sorted({*times}), make
@@ -183,11 +180,11 @@ class _Documents:
         self._memory: dict[DocumentRef, Document] = {}
 
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
-        asked, now = [*refs], self._past.clock()
+        wanted_refs, now = [*refs], self._past.clock()
         histories = self._past.once(self._read, "progress documents")
-        found = {ref: self._memory.get(ref) for ref in asked if ref.collection == MEMORY}
-        found |= {ref: histories[ref].at(now) for ref in asked if ref in histories}
-        return {ref: document for ref, document in found.items() if document is not None}
+        documents = {ref: self._memory.get(ref) for ref in wanted_refs if ref.collection == MEMORY}
+        documents |= {ref: histories[ref].at(now) for ref in wanted_refs if ref in histories}
+        return {ref: document for ref, document in documents.items() if document is not None}
 
     def _read(self) -> "dict[DocumentRef, _Changing[Document | None]]":
         past, days = self._past, _days(*self._past.window)
@@ -196,29 +193,29 @@ class _Documents:
             for phase in past.phases.values()
             for day in days
         }
-        found = past.stores.documents.get_all(refs)
+        documents = past.stores.documents.get_all(refs)
         return {
             ref: _history(document, refs[ref], self._arrived(refs[ref], ref.id))
-            for ref, document in found.items()
+            for ref, document in documents.items()
         }
 
     def _arrived(self, phase: Phase, day: str) -> Mapping[str, datetime]:
         """Return when each processor had its first row of a date."""
-        past, found = self._past, dict[str, datetime]()
+        past, first_rows = self._past, dict[str, datetime]()
         try:
             rows = past.rows(
                 name
-                for name, other in past.phases.items()
-                if other.bigquery_table == phase.bigquery_table
+                for name, neighbour in past.phases.items()
+                if neighbour.bigquery_table == phase.bigquery_table
             )
         except StoreError:
             return {}
-        own = rows.get((phase.name, date.fromisoformat(day)))
-        for row in own.at(past.read_at) if own else ():
+        date_rows = rows.get((phase.name, date.fromisoformat(day)))
+        for row in date_rows.at(past.read_at) if date_rows else ():
             name, at = phase.canonical(row.processor_name), _first_seen(row)
             if name is not None and at is not None and phase.completes(row.status):
-                found[name] = min(at, found.get(name, at))
-        return found
+                first_rows[name] = min(at, first_rows.get(name, at))
+        return first_rows
 
     def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
         raise _read_only(ref, fields)
@@ -230,8 +227,8 @@ class _Documents:
 
     def commit(self, writes: Sequence[Write]) -> bool:
         """Replace what the canary remembers, in memory."""
-        if other := [ref for ref, _, _ in writes if ref.collection != MEMORY]:
-            raise _read_only(*other)
+        if foreign := [ref for ref, _, _ in writes if ref.collection != MEMORY]:
+            raise _read_only(*foreign)
         versions = {ref: document.version for ref, document in self._memory.items()}
         if any(versions.get(ref) != version for ref, _, version in writes):
             return False
@@ -265,12 +262,10 @@ _SUMS = ("_expected", "_completed_count", "_first_completion_at")
 def fields_by(
     fields: Mapping[str, Any], phase: Phase, now: datetime, arrived: Mapping[str, datetime]
 ) -> Mapping[str, Any] | None:
-    """Return what of a document was there at `now`, as far as anything says so.
+    """Return what of a document was there at `now`, as far as that is known; None for nothing.
 
-    None where nothing of it was.
-
-    An entry that does not say itself when it was written was so when its processor's row had
-    `arrived`. Whoever wrote later may have written down as well what he waits for, and the counts.
+    An entry without a time was written when its processor's row had `arrived`. A later writer may
+    have changed what is expected, and the counts: these are left out where an entry is.
     """
 
     def is_there(at: datetime | None) -> bool:
@@ -283,17 +278,17 @@ def fields_by(
     }
     for name in _ENTRIES:
         if isinstance(entries := then.get(name), Mapping):
-            kept = {
+            entries_then = {
                 key: entry
                 for key, entry in entries.items()
                 if is_there(_time_of_entry(entry, None))
             }
-            then = {**then, name: kept}
+            then = {**then, name: entries_then}
     if then == fields:
         return fields
     then = {name: value for name, value in then.items() if name not in _SUMS and value != {}}
-    own = {*_ENTRIES, "_triggered", phase.pending_field}
-    return then if any(not name.startswith("_") or name in own for name in then) else None
+    own_fields = {*_ENTRIES, "_triggered", phase.pending_field}
+    return then if any(not name.startswith("_") or name in own_fields for name in then) else None
 
 
 def _times(
@@ -323,18 +318,18 @@ def _time(
 
 
 def _time_of_entry(entry: object, arrived: datetime | None) -> datetime | None:
-    """Return when an entry was written, which may be a time alone.
+    """Return when an entry was written; an entry may be a time alone.
 
-    Not before what it tells, nor before its row.
+    It was not written before the time that it reports, nor before its row.
     """
     if isinstance(entry, Mapping) and (registered_at := instant(entry.get("registered_at"))):
         return registered_at
-    told = (
+    time_text = (
         (entry.get("reported_at", entry.get("completed_at")))
         if isinstance(entry, Mapping)
         else entry
     )
-    return max((at for at in (instant(told), arrived) if at is not None), default=None)
+    return max((at for at in (instant(time_text), arrived) if at is not None), default=None)
 
 
 # Tables
@@ -343,9 +338,9 @@ def _time_of_entry(entry: object, arrived: datetime | None) -> datetime | None:
 def rows_by(rows: Sequence[ProcessorSummary], now: datetime) -> list[ProcessorSummary]:
     """Return the summaries of what was in a table at `now`.
 
-    Of several rows in one, the first where not all were.
+    A summary of several rows, not all of which were there, is reduced to the first of them.
     """
-    there = [row for row in rows if (seen := _first_seen(row)) is None or seen <= now]
+    there = [row for row in rows if (first_seen := _first_seen(row)) is None or first_seen <= now]
     return [
         replace(row, last_completed_at=row.first_completed_at) if _is_later(row, now) else row
         for row in there
@@ -465,10 +460,10 @@ class _Counts:
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         past, counts = self._past, self._past.stores.counts
         assert counts is not None
-        found = past.once(
+        numbers = past.once(
             lambda: counts.count(query, *past.window), _name_of(query, past.phases), query
         )
-        return {day: found[day] for day in _days(since, until) if day in found}
+        return {day: numbers[day] for day in _days(since, until) if day in numbers}
 
     def runs(self, query: str, since: date, until: date) -> list[ProcessorRun]:
         past, counts, (first, last) = self._past, self._past.stores.counts, self._past.window
@@ -477,17 +472,17 @@ class _Counts:
         def read() -> dict[date, list[ProcessorRun]]:
             return _grouped(counts.runs(query, first, last + _A_DAY), lambda run: run.game_date)
 
-        found = past.once(read, _name_of(query, past.phases), query)
-        runs = [run for day in _days(since, until) for run in found.get(day, ())]
+        runs_by_date = past.once(read, _name_of(query, past.phases), query)
+        runs = [run for day in _days(since, until) for run in runs_by_date.get(day, ())]
         return believed_runs(runs, past.clock(), past.read_at)
 
 
 def _name_of(query: str, phases: Mapping[str, Phase]) -> str:
-    """Return in which words people are told of a query, as canary/sources.py has them."""
+    """Return the name that messages have for a query, as canary/sources.py has it."""
     names = {
-        own: f"{what} {name}"
+        phase_query: f"{what} {name}"
         for name, phase in phases.items()
-        for what, own in (
+        for what, phase_query in (
             ("outcome", phase.outcome_query),
             ("work", phase.work_query),
             ("runs", phase.runs_query),
@@ -503,26 +498,26 @@ class _Checkpoints:
     def __init__(self, past: _Past) -> None:
         self._past = past
 
-    def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
-        """Put together what was read of each date by itself, in one search a date."""
-        wanted = {name: days for name, days in wanted.items() if days}
+    def read(self, game_dates: Mapping[str, Collection[date]], until: datetime) -> Lines:
+        """Put together the lines of the dates, each of which is read in a search of its own."""
+        game_dates = {name: days for name, days in game_dates.items() if days}
         each = {
             (name, day): self._read(name, day)
-            for name, days in wanted.items()
+            for name, days in game_dates.items()
             for day in sorted(days)
         }
         lines = {
             _id(line): line
-            for found in each.values()
-            for line in found.checkpoints
+            for date_lines in each.values()
+            for line in date_lines.checkpoints
             if line.at <= until
         }
-        cuts = [found.cut_at for found in each.values() if found.cut_at is not None]
-        before = {name: each[name, min(days)].before.get(name) for name, days in wanted.items()}
+        cuts = [date_lines.cut_at for date_lines in each.values() if date_lines.cut_at is not None]
+        before = {name: each[name, min(days)].before.get(name) for name, days in game_dates.items()}
         there = {
             name: line for name, line in before.items() if line is not None and line.at <= until
         }
-        return Lines(deliveries(lines.values(), wanted), max(cuts, default=None), there)
+        return Lines(deliveries(lines.values(), game_dates), max(cuts, default=None), there)
 
     def _read(self, phase: str, day: date) -> Lines:
         past = self._past
@@ -547,7 +542,7 @@ def _id(line: Checkpoint) -> Hashable:
 def _each_day(since: datetime, until: datetime) -> Iterable[tuple[datetime, datetime]]:
     """Yield the days (UTC) of a time, each with its end.
 
-    What is read of one of them serves all who ask for it.
+    What is read of a day is kept for every question about it.
     """
     for day in _days(since.astimezone(UTC).date(), until.astimezone(UTC).date()):
         yield datetime.combine(day, time(), UTC), datetime.combine(day + _A_DAY, time(), UTC)
@@ -559,10 +554,10 @@ class _Requests:
 
     def requests(self, since: datetime, until: datetime) -> list[Request]:
         return [
-            one
+            request
             for day in _each_day(since, until)
-            for one in self._of(*day)
-            if since <= one.at < until
+            for request in self._of(*day)
+            if since <= request.at < until
         ]
 
     def _of(self, begin: datetime, end: datetime) -> list[Request]:
@@ -585,9 +580,9 @@ class _ServiceErrors:
         self._past, self.phase = past, phase
 
     def errors(self, since: datetime, until: datetime) -> ServiceErrors:
-        found = [self._of(*day) for day in _each_day(since, until)]
-        cuts = [one.cut_at for one in found if one.cut_at is not None]
-        errors = [error for one in found for error in one.errors if since <= error.at < until]
+        pages = [self._of(*day) for day in _each_day(since, until)]
+        cuts = [page.cut_at for page in pages if page.cut_at is not None]
+        errors = [error for page in pages for error in page.errors if since <= error.at < until]
         return ServiceErrors(errors, max(cuts, default=None))
 
     def _of(self, begin: datetime, end: datetime) -> ServiceErrors:
@@ -606,16 +601,17 @@ class _ChangeLog:
     def _of(self, phase: str, begun: datetime) -> Changes:
         past, log = self._past, self._past.stores.changes
         assert log is not None
-        found = past.once(
+        changes = past.once(
             lambda: log.changes({phase: begun}, past.read_at), "audit log", phase, begun
         )
-        return found.get(phase, Changes())
+        return changes.get(phase, Changes())
 
 
-def _changes_by(found: Changes, until: datetime) -> Changes:
-    changes = [one for one in found.changes if one.at < until]
-    return found._replace(
-        changes=changes, attempts=[one for one in found.attempts if one.at < until]
+def _changes_by(phase_changes: Changes, until: datetime) -> Changes:
+    changes = [change for change in phase_changes.changes if change.at < until]
+    return phase_changes._replace(
+        changes=changes,
+        attempts=[attempt for attempt in phase_changes.attempts if attempt.at < until],
     )
 
 
@@ -626,4 +622,8 @@ class _DeadLetters:
     def read(self) -> list[DeadLetter]:
         past, letters = self._past, self._past.stores.dead_letters
         assert letters is not None
-        return [one for one in past.once(letters.read, "dead letters") if one.at <= past.clock()]
+        return [
+            letter
+            for letter in past.once(letters.read, "dead letters")
+            if letter.at <= past.clock()
+        ]

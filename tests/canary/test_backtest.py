@@ -24,7 +24,15 @@ from canary.domain.remembered import (
 )
 from canary.domain.verdict import Level, VerdictKind
 from canary.notify.channel import Channels
-from canary.playback.backtest import Backtest, Incident, Judged, Message, Period, backtest, period
+from canary.playback.backtest import (
+    Backtest,
+    BacktestSpan,
+    PlayedDate,
+    PlayedIncident,
+    SentMessage,
+    play_backtest,
+    span_of,
+)
 from canary.playback.compared import Checked, Reported, checked, differences, read_reported
 from canary.playback.demo import at_minute, track
 from canary.playback.schedule import ticks
@@ -51,7 +59,7 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 Event = tuple[datetime, Callable[[EmbeddedStores, SimulatedClock, Phase], None]]
 
 
-def messages(found: Backtest, until: datetime = END) -> list[tuple[date, Message]]:
+def messages(found: Backtest, until: datetime = END) -> list[tuple[date, SentMessage]]:
     """Return what would have been sent by a time."""
     sent = [(incident.game_date, one) for incident in found.incidents for one in incident.messages]
     return [(day, one) for day, one in sent if one.at <= until]
@@ -114,8 +122,12 @@ def test_it_sees_nothing_that_came_later(phase: Phase, tmp_path: Path, seed: int
         stores_by(tmp_path / "all", seed, phase, END) as every,
         stores_by(tmp_path / "then", seed, phase, now) as then,
     ):
-        told = backtest(every, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END)
-        told_then = backtest(then, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, now), now)
+        told = play_backtest(
+            every, {phase.name: phase}, BacktestSpan({phase.name: DAYS}, BEGIN, END), END
+        )
+        told_then = play_backtest(
+            then, {phase.name: phase}, BacktestSpan({phase.name: DAYS}, BEGIN, now), now
+        )
     assert messages(told, now) == messages(told_then, now)
 
 
@@ -125,7 +137,9 @@ def test_something_is_told_of_these(phase: Phase, tmp_path: Path) -> None:
     for seed in range(2):
         with stores_by(tmp_path / str(seed), seed, phase, END) as stores:
             told += messages(
-                backtest(stores, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END)
+                play_backtest(
+                    stores, {phase.name: phase}, BacktestSpan({phase.name: DAYS}, BEGIN, END), END
+                )
             )
     assert {VerdictKind.INCOMPLETE, VerdictKind.UNTRIGGERED} <= {one.verdict for _, one in told}
     assert {NotificationKind.OPENED, NotificationKind.RESOLVED} <= {one.kind for _, one in told}
@@ -190,14 +204,14 @@ def played(
     play.play_fault(phase, fault, f"backtest/{fault}/1", folder)
     world = worlds[0]
     now = world.schedule.clock.now
-    time = Period({world.phase.name: sorted(world.judged)}, first[0], now)
+    time = BacktestSpan({world.phase.name: sorted(world.judged)}, first[0], now)
     try:
-        return world, backtest(world._seen, {world.phase.name: world.phase}, time, now)
+        return world, play_backtest(world._seen, {world.phase.name: world.phase}, time, now)
     finally:
         world.stores.close()
 
 
-def is_alike(world: World, one: Judged) -> bool:
+def is_alike(world: World, one: PlayedDate) -> bool:
     """Whether it tells of a date what the real canary told."""
     told = [
         (t.at, t.notification, t.verdict, t.level, t.causes)
@@ -236,7 +250,7 @@ def test_most_of_what_is_untriggered_can_be_known(
     """At least 80 % of those dates, with rows and documents alone."""
     monkeypatch.setattr(play, "OUTCOME_QUERY", None)
     monkeypatch.setattr(play, "WORK_QUERY", None)
-    dates = list[Judged]()
+    dates = list[PlayedDate]()
     for fault in UNTRIGGERED:
         dates += played(phase, fault, tmp_path / fault, monkeypatch)[1].dates
     untriggered = [
@@ -257,8 +271,8 @@ def test_a_flag_that_was_undone_is_not_taken_for_known(phase: Phase, tmp_path: P
             envelope = push_envelope(processor, str(DAYS[0]), clock.now, message_id=str(number))
             _delivery(envelope, is_old=False)(stores, clock, phase)
         stores.documents.merge(ref, {"_triggered_at": clock.now + 5 * HOUR})
-        (one, *_) = backtest(
-            stores, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END
+        (one, *_) = play_backtest(
+            stores, {phase.name: phase}, BacktestSpan({phase.name: DAYS}, BEGIN, END), END
         ).dates
     assert any("undone" in reason and "the flag" in reason for reason in one.as_of_today)
 
@@ -276,15 +290,15 @@ def test_it_writes_nothing_and_leaves_the_memory_alone(phase: Phase, tmp_path: P
         return act()
 
     with stores_by(tmp_path, 2, phase, END) as stores:
-        time = Period({phase.name: DAYS}, BEGIN, END)
-        before = backtest(stores, {phase.name: phase}, time, END)
+        time = BacktestSpan({phase.name: DAYS}, BEGIN, END)
+        before = play_backtest(stores, {phase.name: phase}, time, END)
         watch(stores, {phase.name: phase}, Channels(RecordingChannel()), END)
         read_only = StoresOf(
             documents=Watched(stores.documents, watched),
             completion_log=Watched(stores.completion_log, watched),
             checkpoints=stores.checkpoints,
         )
-        assert backtest(read_only, {phase.name: phase}, time, END) == before
+        assert play_backtest(read_only, {phase.name: phase}, time, END) == before
     assert asked
     assert MEMORY not in {ref.collection for ref in asked}
 
@@ -303,7 +317,9 @@ def test_a_source_that_cannot_be_read_is_said(phase: Phase, tmp_path: Path) -> N
     """A source that cannot be read is named once on each date that it could have changed."""
     with stores_by(tmp_path, 1, phase, END) as stores:
         double = StoresOf(stores.documents, stores.completion_log, checkpoints=_Down())
-        found = backtest(double, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END)
+        found = play_backtest(
+            double, {phase.name: phase}, BacktestSpan({phase.name: DAYS}, BEGIN, END), END
+        )
     assert found.failures == {"checkpoints": "read: 403 you may not"}
     assert all(
         one.as_of_today == ("not readable: read: 403 you may not",) for one in found.notified
@@ -322,10 +338,10 @@ def test_nothing_is_told_without_what_every_verdict_needs(
             source: _Down(),
         }
         with pytest.raises(StoreError, match="403 you may not"):
-            backtest(
+            play_backtest(
                 StoresOf(**sources, checkpoints=stores.checkpoints),
                 {phase.name: phase},
-                Period({phase.name: DAYS}, BEGIN, END),
+                BacktestSpan({phase.name: DAYS}, BEGIN, END),
                 END,
             )
 
@@ -420,7 +436,9 @@ def test_what_cannot_be_read_ends_with_2(
     demo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a source that every verdict needs does not answer, and where another does not."""
-    found = Backtest(BEGIN, END, 1, (Judged("phase2", DAYS[0]),), failures={"dead letters": "403"})
+    found = Backtest(
+        BEGIN, END, 1, (PlayedDate("phase2", DAYS[0]),), failures={"dead letters": "403"}
+    )
     monkeypatch.setattr("canary.commands.backtest.play_backtest", lambda *_: found)
     code, text = told(capsys, "--data", demo)
     assert code == 2
@@ -429,7 +447,7 @@ def test_what_cannot_be_read_ends_with_2(
 
 def test_the_period(phase: Phase) -> None:
     """It ends when nobody looks at the last date any more, and not after now."""
-    time = period({phase.name: phase}, 3, END, DAYS[-1])
+    time = span_of({phase.name: phase}, 3, END, DAYS[-1])
     assert time.dates == {phase.name: DAYS}
     assert time.begin == phase.begins(DAYS[0]) - phase.lookback_dates * timedelta(days=1)
     assert time.end == END
@@ -456,17 +474,19 @@ def test_another_phases_file(
 def test_how_two_backtests_differ() -> None:
     """Each kind of difference, in words."""
 
-    def found(*incidents: Incident) -> Backtest:
-        return Backtest(BEGIN, END, 1, (Judged("phase2", DAYS[0], incidents),))
+    def found(*incidents: PlayedIncident) -> Backtest:
+        return Backtest(BEGIN, END, 1, (PlayedDate("phase2", DAYS[0], incidents),))
 
     def incident(
         at: datetime, *causes: str, over: datetime | None = None, bad: Level = Level.ERROR
-    ) -> Incident:
-        sent = [Message(at, NotificationKind.OPENED, VerdictKind.UNTRIGGERED, bad, causes)]
+    ) -> PlayedIncident:
+        sent = [SentMessage(at, NotificationKind.OPENED, VerdictKind.UNTRIGGERED, bad, causes)]
         ends = (
-            [Message(over, NotificationKind.RESOLVED, VerdictKind.TRIGGERED, bad)] if over else []
+            [SentMessage(over, NotificationKind.RESOLVED, VerdictKind.TRIGGERED, bad)]
+            if over
+            else []
         )
-        return Incident("phase2", DAYS[0], (*sent, *ends))
+        return PlayedIncident("phase2", DAYS[0], (*sent, *ends))
 
     def whats(before: Backtest, after: Backtest) -> list[str]:
         return [one.what for one in differences(before, after)]
@@ -586,7 +606,9 @@ def test_beside_a_live_canary(phase: Phase, tmp_path: Path) -> None:
                 clock.now, happens = left.pop(0)
                 happens(stores, clock, phase)
             watch(stores, {phase.name: phase}, live, tick + 3 * MINUTE, beside=AtOnce)
-        found = backtest(stores, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END)
+        found = play_backtest(
+            stores, {phase.name: phase}, BacktestSpan({phase.name: DAYS}, BEGIN, END), END
+        )
         documents = stores.documents.get_all(
             [canary_ref(live.canary), *month_refs(live.canary, phase.name, DAYS)]
         )

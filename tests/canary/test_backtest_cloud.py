@@ -10,7 +10,7 @@ from google.cloud import bigquery
 
 from canary.commands import cli
 from canary.domain.verdict import VerdictKind
-from canary.playback.backtest import backtest, period
+from canary.playback.backtest import play_backtest, span_of
 from canary.playback.demo import track
 from orchestrator_resilience import CheckpointLogger, Completion, Orchestrator, Phase
 from orchestrator_resilience.background import AtOnce
@@ -102,9 +102,9 @@ def test_a_project_is_told_as_a_folder_is(
 ) -> None:
     """The same messages give the same text, on the old code's dates and where one is missing."""
     phases = {phase.name: phase}
-    time_ = period(phases, len(DAYS), NOW, DAYS[-1])
-    of_project = backtest(project, phases, time_, NOW)
-    of_folder = backtest(stores, phases, time_, NOW)
+    time_ = span_of(phases, len(DAYS), NOW, DAYS[-1])
+    of_project = play_backtest(project, phases, time_, NOW)
+    of_folder = play_backtest(stores, phases, time_, NOW)
     assert of_project == of_folder
     told = {
         one.game_date: {incident.verdict for incident in one.incidents}

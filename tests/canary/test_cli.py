@@ -297,7 +297,7 @@ def test_a_crash_is_not_an_accusation(
     stuck: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An unforeseen error shows its traceback and exits with 2, not with Python's 1."""
-    monkeypatch.setattr("canary.commands.check.run_check", lambda *_: 1 / 0)
+    monkeypatch.setattr("canary.commands.check.check_dates", lambda *_: 1 / 0)
     assert run("check", "--data", stuck) == 2
     assert "ZeroDivisionError" in capsys.readouterr().err
 

@@ -15,7 +15,7 @@ from canary.domain.evidence import Absent, Arrival, Logged, Seen, Source
 from canary.domain.stages import Standing, StandingKind
 from canary.domain.verdict import VerdictKind, judge
 from canary.playback.demo import demo_phase, play_demo
-from canary.run import check
+from canary.run import check_dates
 from orchestrator_resilience import CheckpointLogger, Phase
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity
 from orchestrator_resilience.orchestrator import Orchestrator
@@ -186,7 +186,7 @@ def test_every_time_of_the_demo_is_judged_as_it_was_then(tmp_path: Path) -> None
     bare = msgspec.structs.replace(phase, outcome_query=None)  # whose rows carry no time
     for hours in (0, 15, 24, 48):
         moment = datetime(2026, 2, 10, 7, 15, tzinfo=UTC) + hours * HOUR
-        report = check(stores, {phase.name: bare}, moment, {phase.name: DAYS}, end)
+        report = check_dates(stores, {phase.name: bare}, moment, {phase.name: DAYS}, end)
         live[moment] = [verdict.kind for verdict in report.verdicts]
     stores.close()
     k = VerdictKind
@@ -216,7 +216,7 @@ def test_what_carries_no_time_is_named(stores: EmbeddedStores) -> None:
         True,
     )
     stores.checkpoints(line)
-    (verdict,) = check(
+    (verdict,) = check_dates(
         stores, {"phase2": PHASE}, AT + HOUR, {"phase2": [DAY]}, later + HOUR
     ).verdicts
     assert (verdict.kind, verdict.missing) == (VerdictKind.PREMATURE, (FIVE[4],))
@@ -224,7 +224,7 @@ def test_what_carries_no_time_is_named(stores: EmbeddedStores) -> None:
         "judged as of 2026-02-10 07:41Z, and no time says whether this was known then: "
         f"the registration of {FIVE[0]}, `_triggered`"
     )
-    (now,) = check(stores, {"phase2": PHASE}, later + HOUR, {"phase2": [DAY]}).verdicts
+    (now,) = check_dates(stores, {"phase2": PHASE}, later + HOUR, {"phase2": [DAY]}).verdicts
     assert (now.missing, [note for note in now.notes if "judged as of" in note]) == ((), [])
 
 
@@ -263,7 +263,7 @@ def report_of(
     stores: EmbeddedStores, phase: Phase, days: int = 1
 ) -> tuple[list[VerdictKind], tuple[str, ...]]:
     """Return the verdicts of both dates and the early warnings, `days` after the second night."""
-    report = check(
+    report = check_dates(
         stores, {phase.name: phase}, AT + timedelta(days=days, hours=1), {phase.name: [DAY, NEXT]}
     )
     return [verdict.kind for verdict in report.verdicts], report.warnings
@@ -280,7 +280,7 @@ def test_a_processor_that_is_added_today_was_not_missing_yesterday(stores: Embed
         "or deploy the list"
     )
     assert warnings == (f"phase2: {waits}",)
-    (verdict, _) = check(
+    (verdict, _) = check_dates(
         stores, {"phase2": SIX}, AT + timedelta(days=4), {"phase2": [DAY, NEXT]}
     ).verdicts
     assert (verdict.missing, verdict.notes) == (
@@ -293,7 +293,7 @@ def test_one_that_had_reported_before_is_left_out_by_mistake(stores: EmbeddedSto
     """An orchestrator that leaves out a processor that reported sets the flag too early."""
     deliver(stores, SIX, DAY, SIX.expected)
     deliver(stores, PHASE, NEXT, FIVE)
-    (_, verdict) = check(
+    (_, verdict) = check_dates(
         stores, {"phase2": SIX}, AT + timedelta(days=1, hours=1), {"phase2": [DAY, NEXT]}
     ).verdicts
     assert verdict.kind is VerdictKind.PREMATURE
@@ -313,7 +313,7 @@ def test_a_list_of_other_names_does_not_make_everybody_new(stores: EmbeddedStore
         stores.documents.merge(
             DocumentRef(PHASE.firestore_collection, str(day)), {"_expected": ["x"]}
         )
-    report = check(stores, {"phase2": PHASE}, DEADLINE + HOUR, {"phase2": [DAY]})
+    report = check_dates(stores, {"phase2": PHASE}, DEADLINE + HOUR, {"phase2": [DAY]})
     assert [(v.kind, v.missing) for v in report.verdicts] == [(VerdictKind.UNKNOWN, tuple(FIVE))]
 
 
@@ -333,7 +333,7 @@ def test_nobody_is_called_silent_for_dates_before_it_was_there(
     """However many dates there are of before, none of them counts."""
     for number in range(days):
         deliver(stores, PHASE, DAY - timedelta(days=number), FIVE)
-    report = check(stores, {"phase2": SIX}, DEADLINE + HOUR)
+    report = check_dates(stores, {"phase2": SIX}, DEADLINE + HOUR)
     assert "has reported nothing" not in "".join(report.warnings)
 
 
@@ -344,7 +344,7 @@ def test_since_and_until_hold_in_every_source(stores: EmbeddedStores) -> None:
     deliver(stores, phase.on(DAY), DAY, FIVE)
     deliver(stores, phase.on(NEXT), NEXT, [*FIVE[1:], "p2_sixth"])
     deliver(stores, phase.on(NEXT), NEXT, FIVE[:1])
-    report = check(
+    report = check_dates(
         stores, {"phase2": phase}, AT + timedelta(days=1, hours=1), {"phase2": [DAY, NEXT]}
     )
     assert [(v.kind, v.completed, v.missing, v.unexpected) for v in report.verdicts] == [
@@ -357,7 +357,7 @@ def test_since_and_until_hold_in_every_source(stores: EmbeddedStores) -> None:
 def test_a_date_of_which_nobody_is_expected_is_idle(stores: EmbeddedStores) -> None:
     """Before the first processor there was nothing to wait for."""
     phase = msgspec.structs.replace(PHASE, periods=dict.fromkeys(FIVE, Period(since=NEXT)))
-    (verdict,) = check(stores, {"phase2": phase}, DEADLINE + HOUR, {"phase2": [DAY]}).verdicts
+    (verdict,) = check_dates(stores, {"phase2": phase}, DEADLINE + HOUR, {"phase2": [DAY]}).verdicts
     assert (verdict.kind, verdict.summary) == (
         VerdictKind.IDLE,
         "no processor is expected on this date",

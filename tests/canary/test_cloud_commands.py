@@ -14,7 +14,7 @@ from canary.domain.remembered import DEFAULT_CANARY
 from canary.domain.silence import people_ref
 from canary.function import Canary
 from canary.notify.channel import Channels
-from canary.run import check
+from canary.run import check_dates
 from orchestrator_resilience import CheckpointLogger, Completion, Phase, StoreError
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.rows import completion_row
@@ -470,7 +470,7 @@ def test_a_run_costs_one_query_and_two_batch_reads(
     monkeypatch.setattr(firestore, "get_all", counted_get_all)
     now = datetime(2026, 2, 10, 7, tzinfo=UTC)
     wanted = {name: [date(2026, 2, d) for d in range(3, 11)] for name in phases}
-    report = check(stores, phases, now, wanted)
+    report = check_dates(stores, phases, now, wanted)
     stores.close()
     assert dataset.project == Settings.from_env().project
     assert len(report.verdicts) == 3 * 8

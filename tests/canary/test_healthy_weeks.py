@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from canary.domain.verdict import Verdict, VerdictKind
-from canary.run import check
+from canary.run import check_dates
 from orchestrator_resilience import load_phases
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import DocumentRef
@@ -117,7 +117,7 @@ class Pipeline:
 
     def verdicts(self, now: datetime) -> Iterator[Verdict]:
         """Judge the dates that a run judges; those before the week are nobody's."""
-        report = check(self.stores, self.phases, now)
+        report = check_dates(self.stores, self.phases, now)
         yield from (verdict for verdict in report.verdicts if verdict.game_date in DAYS)
 
 
@@ -191,7 +191,7 @@ def test_a_flag_that_was_not_set_is_told_within_45_minutes(
         pipeline.arrive(P3, day, name, eastern(day, 30, n), "overnight")
     ref = DocumentRef(pipeline.phases[P3].firestore_collection, str(day))
     stores.documents.merge(ref, {"_triggered": False})
-    (verdict,) = check(stores, pipeline.phases, eastern(day, 30, 34), {P3: [day]}).verdicts
+    (verdict,) = check_dates(stores, pipeline.phases, eastern(day, 30, 34), {P3: [day]}).verdicts
     assert (verdict.kind, len(verdict.completed)) == (VerdictKind.UNTRIGGERED, len(names))
 
 
@@ -208,7 +208,7 @@ def test_counting_is_still_premature(stores: EmbeddedStores) -> None:
         pipeline.arrive(P3, day, name, eastern(day, 30), "overnight")
     ref = DocumentRef(pipeline.phases[P3].firestore_collection, str(day))
     stores.documents.merge(ref, {"_trigger_reason": "all_complete"})
-    (verdict,) = check(stores, pipeline.phases, eastern(day, 31), {P3: [day]}).verdicts
+    (verdict,) = check_dates(stores, pipeline.phases, eastern(day, 31), {P3: [day]}).verdicts
     assert verdict.kind is VerdictKind.PREMATURE
     assert verdict.missing == ("team_defense_game_summary", "upcoming_team_game_context")
 
@@ -219,7 +219,7 @@ def test_the_flag_of_the_morning_does_not_excuse_the_night(stores: EmbeddedStore
     pipeline.arrive(P3, day, UPCOMING, eastern(day, 6, 30), "same_day")
     pipeline.arrive(P3, day, "team_offense_game_summary", eastern(day, 30), "overnight")
     kinds = [
-        check(stores, pipeline.phases, eastern(day, hour), {P3: [day]}).verdicts[0].kind
+        check_dates(stores, pipeline.phases, eastern(day, hour), {P3: [day]}).verdicts[0].kind
         for hour in (35, 37)
     ]
     assert kinds == [VerdictKind.WAITING, VerdictKind.INCOMPLETE]
@@ -230,7 +230,7 @@ def test_what_is_needed_before_the_games_is_told_before_them(stores: EmbeddedSto
     pipeline, day = Pipeline(stores), DAYS[3]
     wanted = {name: [day] for name in pipeline.phases}
     early, late = (
-        check(stores, pipeline.phases, eastern(day, *at), wanted).verdicts
+        check_dates(stores, pipeline.phases, eastern(day, *at), wanted).verdicts
         for at in ((11, 0), (18, 45))
     )
     assert {verdict.kind for verdict in early} == {VerdictKind.WAITING}

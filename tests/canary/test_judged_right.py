@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from canary.domain.evidence import Absent, Evidence, Seen, read_completion_log
 from canary.domain.verdict import Impact, Verdict, VerdictKind, judge
 from canary.notify.message import CommandLine, alert
-from canary.run import check
+from canary.run import check_dates
 from orchestrator_resilience import CheckpointLogger, Phase, load_phases
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.orchestrator import Orchestrator
@@ -353,7 +353,9 @@ class Pipeline:
 
     def check(self, now: datetime, *days: date) -> Any:
         """Judge these dates."""
-        return check(self.stores, {self.phase.name: self.phase}, now, {self.phase.name: list(days)})
+        return check_dates(
+            self.stores, {self.phase.name: self.phase}, now, {self.phase.name: list(days)}
+        )
 
 
 def past(days: int) -> list[tuple[date, datetime]]:
@@ -405,7 +407,9 @@ def test_a_row_that_is_missing_between_others_is_still_told(stores: EmbeddedStor
     last = DAY - timedelta(days=6)
     phase = replace(PHASE, processors={**PHASE.processors, "p2_new": ()})
     pipeline.document(last, p2_new={"completed_at": DONE - 6 * 24 * HOUR, "status": "success"})
-    (verdict,) = check(stores, {"phase2": phase}, DONE + 12 * HOUR, {"phase2": [last]}).verdicts
+    (verdict,) = check_dates(
+        stores, {"phase2": phase}, DONE + 12 * HOUR, {"phase2": [last]}
+    ).verdicts
     assert (verdict.kind, verdict.summary) == (
         K.STORES_DISAGREE,
         "in the progress document, but not in the completion log: p2_new",

@@ -26,7 +26,7 @@ from canary.page.board import board
 from canary.page.one_date import one_date
 from canary.page.remembered import Remembered
 from canary.page.render import as_html
-from canary.run import Overview, Report, check, timeline_and_facts, watch
+from canary.run import Overview, Report, check_dates, timeline_and_facts, watch
 from orchestrator_resilience import Completion, Phase
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.orchestrator import Orchestrator
@@ -142,7 +142,7 @@ def test_an_odd_document_is_its_own_dates(stuck: EmbeddedStores, fields: dict[st
     told, phases = RecordingChannel(), {PHASE.name: PHASE}
     report = watch(stuck, phases, Channels(told), NOW)
     verdicts = {verdict.game_date: verdict for verdict in report.verdicts}
-    alone = check(stuck, phases, NOW, {PHASE.name: [NEXT]}).verdicts
+    alone = check_dates(stuck, phases, NOW, {PHASE.name: [NEXT]}).verdicts
     assert (verdicts[NEXT],) == alone
     assert verdicts[NEXT].kind is VerdictKind.UNTRIGGERED
     assert (NotificationKind.OPENED, NEXT) in told.told
@@ -188,11 +188,11 @@ class OddLog(SqliteCompletionLog):
 def test_an_odd_row_is_its_own_dates(stuck: EmbeddedStores, odd: dict[str, Any]) -> None:
     """Whatever it makes of its date, the other date has its verdict and its cause."""
     good = stuck.completion_log.summarise([PHASE.name], NEXT, NEXT)[0]
-    alone = check(stuck, {PHASE.name: PHASE}, NOW, {PHASE.name: [NEXT]}).verdicts
+    alone = check_dates(stuck, {PHASE.name: PHASE}, NOW, {PHASE.name: [NEXT]}).verdicts
     log = OddLog(stuck.completion_log._file)
     log.odd = msgspec.structs.replace(good, game_date=DAY, **odd)
     stuck.completion_log = log
-    report = check(stuck, {PHASE.name: PHASE}, NOW)
+    report = check_dates(stuck, {PHASE.name: PHASE}, NOW)
     assert [verdict for verdict in report.verdicts if verdict.game_date == NEXT] == [*alone]
     assert len(report.verdicts) == PHASE.lookback_dates
 
@@ -203,7 +203,7 @@ def test_a_source_that_cannot_be_understood_is_named(stuck: EmbeddedStores) -> N
     good = stuck.completion_log.summarise([PHASE.name], NEXT, NEXT)[0]
     log.odd = msgspec.structs.replace(good, game_date=DAY, processor_name=["p2\n"])
     stuck.completion_log = log
-    (verdict,) = check(stuck, {PHASE.name: PHASE}, NOW, {PHASE.name: [DAY]}).verdicts
+    (verdict,) = check_dates(stuck, {PHASE.name: PHASE}, NOW, {PHASE.name: [DAY]}).verdicts
     assert (verdict.kind, verdict.unreadable) == (VerdictKind.UNKNOWN, True)
     assert (
         "the completion log of 2026-02-09 cannot be understood: TypeError: unhashable type"
@@ -241,7 +241,7 @@ def test_an_odd_checkpoint_leaves_the_cause_of_its_date(
                 }
             )
             append_line(stores.checkpoints.path, line + "\n")
-    (verdict,) = check(
+    (verdict,) = check_dates(
         stores, {PHASE.name: PHASE}, PHASE.deadline(DAY), {PHASE.name: [DAY]}
     ).verdicts
     assert verdict.kind is VerdictKind.INCOMPLETE

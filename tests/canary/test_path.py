@@ -16,7 +16,7 @@ from canary.domain.verdict import Impact, Verdict, VerdictKind
 from canary.notify.channel import Channels
 from canary.notify.message import CommandLine, alert
 from canary.playback.schedule import Schedule
-from canary.run import Report, check, watch
+from canary.run import Report, check_dates, watch
 from evaluation.old_code import OldCode
 from evaluation.world import (
     OUTCOME_QUERY,
@@ -1833,7 +1833,9 @@ def test_pending_is_known_from_its_time_on(world: World) -> None:
     deliver_to_their_code(world, _trigger_pending=True, _trigger_pending_at=DONE + 90 * MINUTE)
     then, now = DONE + 40 * MINUTE, DONE + 3 * HOUR
     days = {world.phase.name: [DAY]}
-    (verdict,) = check(world.stores, {world.phase.name: world.phase}, then, days, now).verdicts
+    (verdict,) = check_dates(
+        world.stores, {world.phase.name: world.phase}, then, days, now
+    ).verdicts
     assert state_of(verdict, Stage.DECIDED) is not State.REACHED
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from canary.domain.verdict import Impact, Verdict, VerdictKind
 from canary.notify.message import CommandLine, alert
-from canary.run import check
+from canary.run import check_dates
 from orchestrator_resilience import CheckpointLogger, ConfigurationError, Phase, load_phases
 from orchestrator_resilience.checkpoints import CheckpointKind
 from orchestrator_resilience.orchestrator import Orchestrator
@@ -61,7 +61,7 @@ class Pipeline:
 
     def verdicts(self, now: datetime = LATER) -> dict[str, Verdict]:
         """Judge the date in all phases, in one run."""
-        report = check(self.stores, self.phases, now, {name: [DAY] for name in self.phases})
+        report = check_dates(self.stores, self.phases, now, {name: [DAY] for name in self.phases})
         return {verdict.phase: verdict for verdict in report.verdicts}
 
 

@@ -19,7 +19,7 @@ from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from hypothesis import given
 
-from canary.commands.verify import verify
+from canary.commands.verify import compare_flags
 from orchestrator_resilience import Phase, StoreError
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores import cloud_changes
@@ -712,7 +712,7 @@ def test_verify_names_the_right_to_read_logs(
     """Where it is missing, by its role; another failure is none of the set-up."""
     server.fail_with = status
     stores.changes = CloudLoggingChanges("project", {phase.name: PARTS}, connect=server.transport)
-    found = verify(stores, {phase.name: phase}, {phase.name: [AT.date()]}).setup_errors
+    found = compare_flags(stores, {phase.name: phase}, {phase.name: [AT.date()]}).setup_errors
     assert len(found) == errors
     assert all("roles/logging.viewer" in error and "PermissionDenied" in error for error in found)
 
@@ -728,7 +728,7 @@ def test_verify_says_what_is_looked_at(
     server.log_attempt(AT - MINUTE, "odds")
     server.log_attempt(AT, "odds", severity="ERROR", status="PERMISSION_DENIED")
     stores.changes = CloudLoggingChanges("project", {phase.name: parts}, connect=server.transport)
-    answers = verify(stores, {phase.name: phase}, {phase.name: [AT.date()]}).answers
+    answers = compare_flags(stores, {phase.name: phase}, {phase.name: [AT.date()]}).answers
     assert answers[-4:] == [
         (
             "phase2: changes are looked for of scheduler job box-scores, scheduler job odds, "

@@ -11,7 +11,7 @@ from google.cloud import bigquery
 
 from canary.domain.stages import CauseKind, Stage
 from canary.domain.verdict import VerdictKind
-from canary.run import check
+from canary.run import check_dates
 from orchestrator_resilience import Completion, Phase, StoreError
 from orchestrator_resilience.probe import DATA
 from orchestrator_resilience.stores.base import ProcessorSummary, Request
@@ -243,7 +243,7 @@ def test_a_function_that_was_never_invoked(
     documents = FirestoreDocuments(dataset.project)
     lines = JsonLinesArchive(tmp_path / "none.jsonl")
     stores = StoresOf(documents, rows, lines, message_logs=log, requests=Unasked())
-    (verdict,) = check(
+    (verdict,) = check_dates(
         stores, {"phase2": with_messages}, AT + timedelta(minutes=34), {"phase2": [DAY]}
     ).verdicts
     documents.close()

@@ -16,7 +16,7 @@ import requests
 from google.cloud import firestore
 
 from canary.domain.verdict import Verdict
-from canary.run import check
+from canary.run import check_dates
 from orchestrator_resilience import Phase
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.stores.base import (
@@ -112,7 +112,7 @@ class Function:
     def verdict(self) -> Verdict:
         """Let the canary judge the date, an hour from now."""
         now = datetime.now(UTC) + timedelta(hours=1)
-        (verdict,) = check(
+        (verdict,) = check_dates(
             self.stores, {"phase2": self.phase}, now, {"phase2": [self.day]}
         ).verdicts
         return verdict

@@ -16,7 +16,7 @@ from google.cloud import firestore
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient  # type: ignore[import-untyped]
 
 from canary.commands import cli
-from canary.commands.probe import Probed, meaning, probe, what_is_wrong, who_else
+from canary.commands.sent_probe import Probed, meaning, send_probe, what_is_wrong, who_else
 from canary.commands.topic import Topic
 from orchestrator_resilience import Phase, StoreError
 from orchestrator_resilience.phase import BUNDLED_PHASES
@@ -166,7 +166,7 @@ def probe_with(log: LoggingServer, documents: FirestoreDocuments, phase: Phase) 
     project = os.environ["GOOGLE_CLOUD_PROJECT"]
     requests = CloudLoggingArchive(project, connect=log.transport)
     with closing(documents):
-        return probe(
+        return send_probe(
             Topic(project, TOPIC), documents, requests, phase, seconds=0.5, note=pytest.fail
         )
 
@@ -247,11 +247,11 @@ def test_the_log_is_believed_in_bounded_time(
     with LoggingServer(cloud) as log, pushing_topic(cloud, f"http://127.0.0.1:{free_port()}/"):
         believed = probe_with(log, FirestoreDocuments(cloud), phase)
         log.delay_seconds = 60
-        monkeypatch.setattr("canary.commands.probe.REASON_SECONDS", 4)
+        monkeypatch.setattr("canary.commands.sent_probe.REASON_SECONDS", 4)
         began = time.monotonic()
         hung = probe_with(log, FirestoreDocuments(cloud), phase)
         took = time.monotonic() - began
-        monkeypatch.setattr("canary.commands.probe.REASON_SECONDS", -1)
+        monkeypatch.setattr("canary.commands.sent_probe.REASON_SECONDS", -1)
         late = probe_with(log, FirestoreDocuments(cloud), phase)
     assert "which has had no request since that has ended: " in str(believed.problem)
     assert "(roles/iam.serviceAccountTokenCreator, or roles/pubsub.serviceAgent)" in str(
@@ -400,7 +400,9 @@ def test_what_cannot_be_looked_at(
 
     silent: Any = Silent(subscriptions)
     notes: list[str] = []
-    assert words in str(probe(silent, silent, None, phase, seconds=0.1, note=notes.append).problem)
+    assert words in str(
+        send_probe(silent, silent, None, phase, seconds=0.1, note=notes.append).problem
+    )
     assert len(notes) == (isinstance(subscriptions, StoreError) or len(subscriptions) > 1)
 
 

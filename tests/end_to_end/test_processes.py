@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from canary.run import check
+from canary.run import check_dates
 from orchestrator_resilience import Phase
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.progress import read_progress
@@ -79,7 +79,7 @@ def test_eight_processes_at_once(
         phase.expected
     )
     assert sum(row.is_triggered is True for row in rows) == 1
-    report = check(stores, {"phase2": phase}, clock.now, {"phase2": [DAY]})
+    report = check_dates(stores, {"phase2": phase}, clock.now, {"phase2": [DAY]})
     assert [v.kind.value for v in report.verdicts] == ["TRIGGERED"]
 
 

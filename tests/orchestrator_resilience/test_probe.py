@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from canary.commands.probe import what_is_wrong, who_else
+from canary.commands.sent_probe import what_is_wrong, who_else
 from orchestrator_resilience import (
     CheckpointLogger,
     Completion,

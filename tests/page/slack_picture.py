@@ -19,7 +19,7 @@ from canary.domain.verdict import level
 from canary.notify.channel import Notification
 from canary.notify.message import CommandLine
 from canary.notify.slack import message
-from canary.run import check
+from canary.run import check_dates
 from tests.page.situations import NOW, Situation, several_dates
 
 _STYLE = """body { font: 15px/1.46 Lato, "Helvetica Neue", Arial, sans-serif; color: #1d1c1d;
@@ -79,7 +79,7 @@ def posted(situation: Situation) -> dict[str, Any]:
     """Return what is posted of a situation's problems."""
     verdicts = [
         one
-        for one in check(situation.stores, situation.phases, NOW).verdicts
+        for one in check_dates(situation.stores, situation.phases, NOW).verdicts
         if one.kind.is_problem
     ]
     kind = NotificationKind.OPENED

@@ -25,7 +25,7 @@ from canary.notify.channel import Channels, Notification
 from canary.notify.log_entry import LogChannel
 from canary.notify.message import CommandLine, messages_by_fault
 from canary.notify.slack import message
-from canary.run import Report, check, timeline_and_facts, watch
+from canary.run import Report, check_dates, timeline_and_facts, watch
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.stores.base import Attempt, Request, ServiceError
 from tests.proof.doubles import RecordingChannel, StoresOf
@@ -41,7 +41,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def alone() -> Verdict:
     """What is said of the stuck date where nothing else is written."""
-    return _without_causes(check(hostile_stores(Evidence()), PHASES, NOW), NEXT)
+    return _without_causes(check_dates(hostile_stores(Evidence()), PHASES, NOW), NEXT)
 
 
 class FormattingChannel(RecordingChannel):
@@ -113,7 +113,8 @@ def _look(stores: StoresOf, report: Report) -> None:
     json.dumps(report.run_line(), allow_nan=False)
     kinds = {verdict.game_date: verdict.kind for verdict in report.verdicts}
     assert all(
-        verdict.kind == kinds[verdict.game_date] for verdict in check(stores, PHASES, NOW).verdicts
+        verdict.kind == kinds[verdict.game_date]
+        for verdict in check_dates(stores, PHASES, NOW).verdicts
     )
 
 

@@ -1,7 +1,7 @@
 """`canary probe`: is the orchestrator alive, or only deployed?
 
 A marked message goes the whole way: topic, subscription, permission to invoke, import, settings,
-Firestore. Where no answer comes, what can be seen from outside says why.
+Firestore. Where no answer comes, the topic and the service's log of requests say why.
 """
 
 import re
@@ -26,7 +26,7 @@ from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 REASON_SECONDS = 20.0  # to find out why there is no answer, once the wait is over
 _POLL_SECONDS, _KNOCK_SECONDS = 0.5, 2.0
 _OTHERS = {*range(200), *range(300, 500)}
-# What the statuses of the requests to an endpoint mean: the first row that has one of them.
+# What the statuses of the requests to an endpoint mean; the first row with one of them counts.
 _MEANINGS: tuple[tuple[Collection[int], str], ...] = (
     ({401, 403}, "refuses ({}): the trigger's service account lacks roles/run.invoker on it"),
     (range(500, 1000), "answers {}: it crashes as it starts or at each message; read its log"),
@@ -45,9 +45,9 @@ _MEANINGS: tuple[tuple[Collection[int], str], ...] = (
     ),
 )
 _NO_REQUEST = (
-    "has had no request since that has ended: the service is gone, one request takes all this time, "
-    "the subscription is behind, or Pub/Sub's service agent may not mint the token of its calls "
-    "(roles/iam.serviceAccountTokenCreator, or roles/pubsub.serviceAgent)"
+    "has had no request since that has ended: the service is gone, one request takes all this "
+    "time, the subscription is behind, or Pub/Sub's service agent may not mint the token of its "
+    "calls (roles/iam.serviceAccountTokenCreator, or roles/pubsub.serviceAgent)"
 )
 # where each subscription pushes to, or why that is not known
 Listed = Mapping[str, str] | StoreError
@@ -64,7 +64,7 @@ class Probed(NamedTuple):
     revision: str | None
 
 
-def probe(
+def send_probe(
     topic: Topic,
     documents: DocumentStore,
     requests: CloudLoggingArchive | None,
@@ -74,18 +74,19 @@ def probe(
     service: str | None = None,
     note: Callable[[str], None],
 ) -> Probed:
-    """Publish a probe, wait up to `seconds` for the answer of `service`, then look in `requests` why there is none.
+    """Publish a probe, and wait up to `seconds` for the answer of `service`.
 
-    `note` is told beforehand who else gets the message. Raises ConfigurationError where there is no
-    such topic, StoreError where nothing could be published.
+    Where there is none, `requests` say why. `note` is called first, with who else gets the message.
+    Raises ConfigurationError where there is no such topic, StoreError where nothing could be
+    published.
     """
     subscriptions: Listed
     try:
         subscriptions = topic.subscriptions()
     except StoreError as error:
         subscriptions = error
-    if others := who_else(subscriptions, service):
-        note(others)
+    if receivers := who_else(subscriptions, service):
+        note(receivers)
     ref, began, published_at = probe_ref(uuid.uuid4().hex), time.monotonic(), datetime.now(UTC)
     topic.publish(DATA, {ATTRIBUTE: ref.id})
     reason_by, revision = Deadline(seconds + REASON_SECONDS), None
@@ -100,36 +101,42 @@ def probe(
 
 
 def who_else(subscriptions: Listed, service: str | None) -> str | None:
-    """Say who gets the probe besides `service`, or all who do where it is not named.
+    """Say who gets the probe besides `service`, or who gets it where no service is named.
 
-    None where that is nobody else.
+    None where nobody else does.
     """
     if isinstance(subscriptions, StoreError):
         return f"who gets the probe could not be listed: {subscriptions}"
     if service is None:
         return f"the probe goes to {names(subscriptions)}" if len(subscriptions) > 1 else None
     # The two addresses that Cloud Run gives a service.
-    own = re.compile(
+    own_address = re.compile(
         rf"https?://{re.escape(service)}-([0-9]+\.[a-z0-9-]+|[a-z0-9]+-[a-z]+\.a)\.run\.app(?![\w.-])"
     )
-    others = names(name for name, endpoint in subscriptions.items() if not own.match(endpoint))
-    return f"the probe also goes to {others}, not known to push to {service}" if others else None
+    receivers = names(
+        name for name, endpoint in subscriptions.items() if not own_address.match(endpoint)
+    )
+    return (
+        f"the probe also goes to {receivers}, not known to push to {service}" if receivers else None
+    )
 
 
 def what_is_wrong(
     answer: Mapping[str, Any], phase: Phase, service: str | None = None
 ) -> str | None:
-    """Compare the answer with the phase and the service that it should be about.
-
-    None where all is well.
-    """
-    found, about, log = (_said(answer.get(name)) for name in ("service", "phase", "completion_log"))
-    if service is not None and not found:
+    """Say how the answer differs from what `phase` and `service` expect, None where it does not."""
+    answering, about, log = (
+        _said(answer.get(name)) for name in ("service", "phase", "completion_log")
+    )
+    if service is not None and not answering:
         return (
             f"what answered names no service, as {service} would: older code, or not on Cloud Run"
         )
-    if service is not None and found != service:
-        return f"it was the service {found} that answered, not {service}: the topic reaches another deployment"
+    if service is not None and answering != service:
+        return (
+            f"it was the service {answering} that answered, not {service}: "
+            "the topic reaches another deployment"
+        )
     if about != phase.name:
         return (
             f"it was {about!r} that answered, not {phase.name}: the topic, or the function's PHASE"
@@ -153,9 +160,9 @@ def _said(value: object) -> str | None:
 
 
 def meaning(statuses: Collection[int]) -> str:
-    """Say why there is no answer, by the HTTP statuses of the requests to an endpoint since the probe."""
+    """Say why there is no answer, by the statuses of an endpoint's requests since the probe."""
     rows = ((set(row) & set(statuses), words) for row, words in _MEANINGS)
-    return next((words.format(min(found)) for found, words in rows if found), _NO_REQUEST)
+    return next((words.format(min(matching)) for matching, words in rows if matching), _NO_REQUEST)
 
 
 def _answer(
@@ -163,13 +170,13 @@ def _answer(
 ) -> Document | StoreError | None:
     """Wait for the answer; returns the error where the last attempt could not read it."""
     while True:
-        found: Document | StoreError | None
+        answer: Document | StoreError | None
         try:
-            found = documents.get_all([ref]).get(ref)
+            answer = documents.get_all([ref]).get(ref)
         except StoreError as error:
-            found = error
-        if isinstance(found, Document) or wait.is_over:
-            return found
+            answer = error
+        if isinstance(answer, Document) or wait.is_over:
+            return answer
         time.sleep(_POLL_SECONDS)
 
 
@@ -180,8 +187,11 @@ def _why(
         return f", and why could not be found out: {subscriptions}"
     pushes = {name: endpoint for name, endpoint in subscriptions.items() if endpoint}
     if not pushes:
-        others = f" (only {names(subscriptions)}, which pushes nowhere)" if subscriptions else ""
-        return f": the topic has no push subscription{others}: no function is called. Is it the trigger's topic?"
+        pull_only = f" (only {names(subscriptions)}, which pushes nowhere)" if subscriptions else ""
+        return (
+            f": the topic has no push subscription{pull_only}: no function is called. "
+            "Is it the trigger's topic?"
+        )
     try:
         why = [
             f"{name} pushes to {end}, {_why_not(end, requests, since, by)}"
@@ -202,8 +212,8 @@ def _why_not(
         return "which is no address"
     if requests is not None:
         return f"which {meaning(requests.statuses(parts.netloc, since, by.left()))}"
-    # only with the emulators, because Cloud Run's front end takes connections for whatever is
-    # behind it
+    # Only with the emulators, because Cloud Run's front end takes connections whether or not a
+    # service is behind it.
     try:
         socket.create_connection((parts.hostname or "", port), _KNOCK_SECONDS).close()
     except (OSError, UnicodeError):  # the latter is for a name that no host can have
