@@ -112,7 +112,7 @@ def cause_text(cause: Cause) -> str:
     if cause.between and not cause.words:
         parts.append(f"nothing is known of {', '.join(cause.between)}")
     later = f", and {cause.later} later" if cause.later else ""
-    since = f"; it has stopped the same way since {cause.since}" if cause.since else ""
+    since = f"; the same since {cause.since}" if cause.since else ""
     return ": ".join(filter(None, parts)) + later + since
 
 
