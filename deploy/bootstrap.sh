@@ -22,8 +22,10 @@ theirs() {
 for account in $(accounts); do
   mark=$MARK
   if [[ $account == "$DEPLOYER" ]]; then mark=$OURS; fi # of all canaries of the project
-  if ! found=$(gcloud iam service-accounts describe "$account" --format='value(description)' 2>/dev/null); then
-    gcloud iam service-accounts create "${account%%@*}" --display-name="${account%%@*}" --description="$mark"
+  if ! found=$(gcloud iam service-accounts describe "$account" \
+    --format='value(description)' 2>/dev/null); then
+    gcloud iam service-accounts create "${account%%@*}" --display-name="${account%%@*}" \
+      --description="$mark"
   elif [[ $found != "$mark" ]]; then
     theirs "the account $account"
   fi
@@ -33,7 +35,8 @@ done
 beside || gcloud beta services identity create --service=pubsub.googleapis.com
 for granted in $(project_roles); do
   IFS='=' read -r account role database <<<"$granted"
-  patiently 2 gcloud projects add-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" --member="serviceAccount:$account" \
+  patiently 2 gcloud projects add-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" \
+    --member="serviceAccount:$account" \
     --role="roles/$role" --condition="$(on_database "$database")" --format=none
 done
 # It deploys code that runs as these accounts and as no other, and builds it as itself.
@@ -47,12 +50,14 @@ done
 gcloud storage buckets describe "$SOURCES" --format=none 2>/dev/null ||
   gcloud storage buckets create "$SOURCES" --location="$REGION" --uniform-bucket-level-access
 for member in "${@:3}"; do
-  patiently 2 gcloud storage buckets add-iam-policy-binding "$SOURCES" --member="$member" --role=roles/storage.admin \
+  patiently 2 gcloud storage buckets add-iam-policy-binding "$SOURCES" --member="$member" \
+    --role=roles/storage.admin \
     --format=none
   patiently 2 gcloud iam service-accounts add-iam-policy-binding "$DEPLOYER" --member="$member" \
     --role=roles/iam.serviceAccountUser --format=none
   for role in cloudbuild.builds.editor logging.viewer serviceusage.serviceUsageConsumer; do
-    gcloud projects add-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" --member="$member" --role="roles/$role" \
+    gcloud projects add-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" --member="$member" \
+      --role="roles/$role" \
       --condition=None --format=none
   done
 done
@@ -60,13 +65,17 @@ done
 # database NAME: made where there is none.
 database() {
   gcloud firestore databases describe --database="$1" --format=none 2>/dev/null ||
-    gcloud firestore databases create --database="$1" --location="$FIRESTORE_LOCATION" --type=firestore-native
+    gcloud firestore databases create --database="$1" --location="$FIRESTORE_LOCATION" \
+      --type=firestore-native
 }
 if has "$MEMORY_DATABASE"; then database "$MEMORY_DATABASE"; fi
 
 # grant ACCOUNT ROLE TABLE|SCHEMA NAME: by BigQuery's own statement, because gcloud cannot grant
 # there.
-grant() { patiently 2 big query --use_legacy_sql=false "GRANT \`roles/$2\` ON $3 \`$4\` TO \"serviceAccount:$1\""; }
+grant() {
+  patiently 2 big query --use_legacy_sql=false \
+    "GRANT \`roles/$2\` ON $3 \`$4\` TO \"serviceAccount:$1\""
+}
 
 if ! beside; then
   database "$FIRESTORE_DATABASE"
@@ -98,15 +107,18 @@ for secret in $SLACK_SECRET $HEARTBEAT_SECRET; do
   may "$DEPLOYER" viewer "$secret" # that it is there; not what it says
 done
 if has "$PHASES_FILE"; then
-  if ! found=$(gcloud secrets describe "$PHASES_SECRET" --format='value(labels.canary)' 2>/dev/null); then
+  if ! found=$(gcloud secrets describe "$PHASES_SECRET" \
+    --format='value(labels.canary)' 2>/dev/null); then
     gcloud secrets create "$PHASES_SECRET" --replication-policy=automatic --labels="$LABELS"
   elif [[ $found != "$CANARY" ]]; then
     theirs "the secret $PHASES_SECRET"
   fi
   # By these labels a deployment sees, without reading it, which version is the file that it has.
   if [[ $(gcloud secrets describe "$PHASES_SECRET" --format='value(labels.content)') != "$PHASES_CONTENT" ]]; then
-    version=$(gcloud secrets versions add "$PHASES_SECRET" --data-file="$PHASES_FILE" --format='value(name.basename())')
-    gcloud secrets update "$PHASES_SECRET" --update-labels="content=$PHASES_CONTENT,version=$version"
+    version=$(gcloud secrets versions add "$PHASES_SECRET" --data-file="$PHASES_FILE" \
+      --format='value(name.basename())')
+    gcloud secrets update "$PHASES_SECRET" \
+      --update-labels="content=$PHASES_CONTENT,version=$version"
   fi
   may "$DEPLOYER" viewer "$PHASES_SECRET"
   for account in $(readers) $(beside || echo "$ORCHESTRATOR_ACCOUNT"); do

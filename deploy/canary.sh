@@ -37,7 +37,8 @@ retryConfig.retryCount=2
 retryConfig.minBackoffDuration=120s
 retryConfig.maxBackoffDuration=240s"
 how=(--schedule='*/15 * * * *' --time-zone=Etc/UTC --uri="$url/" --http-method=POST
-  --oidc-service-account-email="$SCHEDULER_ACCOUNT" --oidc-token-audience="$url" --attempt-deadline="${RUN_SECONDS}s"
+  --oidc-service-account-email="$SCHEDULER_ACCOUNT" --oidc-token-audience="$url"
+  --attempt-deadline="${RUN_SECONDS}s"
   --max-retry-attempts=2 --min-backoff=120s --max-backoff=240s)
 job() { gcloud scheduler jobs "$@" --location="$REGION"; }
 if ! job describe "$CANARY" --format=none 2>/dev/null; then

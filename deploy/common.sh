@@ -95,11 +95,13 @@ project_roles() {
   else
     echo "$CANARY_ACCOUNT=datastore.user"
   fi
-  beside || printf '%s\n' "$ORCHESTRATOR_ACCOUNT=datastore.user" "$PUBSUB_AGENT=pubsub.serviceAgent" \
+  beside || printf '%s\n' "$ORCHESTRATOR_ACCOUNT=datastore.user" \
+    "$PUBSUB_AGENT=pubsub.serviceAgent" \
     "$DEPLOYER=pubsub.admin"
   if beside && [[ -n $MESSAGE_TABLE ]]; then echo "$DEPLOYER=pubsub.editor"; fi
   printf "$DEPLOYER=%s\n" browser cloudscheduler.admin datastore.viewer logging.configWriter \
-    logging.viewer monitoring.alertPolicyEditor monitoring.dashboardEditor monitoring.notificationChannelViewer \
+    logging.viewer monitoring.alertPolicyEditor monitoring.dashboardEditor \
+    monitoring.notificationChannelViewer \
     run.admin run.builder run.sourceDeveloper serviceusage.serviceUsageConsumer
 }
 
@@ -124,12 +126,16 @@ patiently() {
 # table_of NAME: a table, as bq writes it; it takes dataset.table, and project:dataset.table.
 table_of() { if [[ $1 == *.*.* ]]; then echo "${1/./:}"; else echo "$1"; fi; }
 # big COMMAND…: bq, on this project and where its datasets are.
-big() { bq --project_id="$GOOGLE_CLOUD_PROJECT" ${BIGQUERY_LOCATION:+--location="$BIGQUERY_LOCATION"} "$@"; }
+big() {
+  bq --project_id="$GOOGLE_CLOUD_PROJECT" \
+    ${BIGQUERY_LOCATION:+--location="$BIGQUERY_LOCATION"} "$@"
+}
 
 # deploy_function canary|orchestrator NAME HANDLER VARIABLES SECRETS FLAG…: stages that function,
 # and deploys it.
 deploy_function() {
-  local staged variables=GOOGLE_CLOUD_PROJECT=$GOOGLE_CLOUD_PROJECT,THREADS=$CONCURRENCY$4 secrets=$5
+  local staged variables=GOOGLE_CLOUD_PROJECT=$GOOGLE_CLOUD_PROJECT,THREADS=$CONCURRENCY$4 \
+    secrets=$5
   staged=$(mktemp -d)
   bash deploy/stage.sh "$1" "$staged"
   if has "$PHASES_FILE"; then
@@ -141,8 +147,10 @@ deploy_function() {
   variables+=${GIVEN_DATABASE:+,FIRESTORE_DATABASE=$FIRESTORE_DATABASE}
   variables+=${BIGQUERY_LOCATION:+,BIGQUERY_LOCATION=$BIGQUERY_LOCATION}
   secrets=${secrets:+--set-secrets=${secrets#,}}
-  gcloud run deploy "$2" --region="$REGION" --source="$staged" --function="$3" --base-image=python313 \
-    --build-service-account="projects/$GOOGLE_CLOUD_PROJECT/serviceAccounts/$DEPLOYER" --no-allow-unauthenticated \
+  gcloud run deploy "$2" --region="$REGION" --source="$staged" --function="$3" \
+    --base-image=python313 \
+    --build-service-account="projects/$GOOGLE_CLOUD_PROJECT/serviceAccounts/$DEPLOYER" \
+    --no-allow-unauthenticated \
     --labels="$LABELS" --set-env-vars="$variables" "${secrets:---clear-secrets}" \
     --cpu=1 --memory=512Mi --concurrency="$CONCURRENCY" "${@:6}"
   rm -rf "$staged"
@@ -156,7 +164,8 @@ phases_version() { gcloud secrets describe "$PHASES_SECRET" --format='value(labe
 
 # may_invoke ACCOUNT SERVICE
 may_invoke() {
-  patiently 2 gcloud run services add-iam-policy-binding "$2" --region="$REGION" --member="serviceAccount:$1" \
+  patiently 2 gcloud run services add-iam-policy-binding "$2" --region="$REGION" \
+    --member="serviceAccount:$1" \
     --role=roles/run.invoker --format=none
 }
 
@@ -179,7 +188,8 @@ variables_of() {
 # a word.
 keeps() {
   local found
-  if [[ -z $3 ]] && found=$(grep "^$1," <<<"$live") && [[ ${found#*,} != "${4:-not the default}" ]]; then
+  if [[ -z $3 ]] && found=$(grep "^$1," <<<"$live") &&
+     [[ ${found#*,} != "${4:-not the default}" ]]; then
     lacks "$2: what is deployed has $(tr , ' ' <<<"${found%,}"), and would lose it" \
       "give it again, or none, if it is to be taken away"
   fi
@@ -188,7 +198,9 @@ keeps() {
 # all_kept: names each setting that is live and was not given.
 all_kept() {
   live=$(variables_of "$CANARY")
-  if [[ -z $live ]] && ! beside; then live=$(variables_of "$ORCHESTRATOR"); fi # a deployment was ended half-way
+  if [[ -z $live ]] && ! beside; then # a deployment was ended half-way
+    live=$(variables_of "$ORCHESTRATOR")
+  fi
   keeps SLACK_WEBHOOK_URL _SLACK_SECRET "$SLACK_SECRET"
   keeps HEARTBEAT_URL _HEARTBEAT_SECRET "$HEARTBEAT_SECRET"
   keeps PAGE_URL _PAGE_URL "$PAGE_URL$PAGE"
@@ -244,8 +256,10 @@ render() {
   for channel in ${NOTIFICATION_CHANNELS//,/ }; do
     [[ $channel == none ]] || channels+="${channels:+, }\"$channel\""
   done
-  sed -e "s|{orchestrator}|$WATCHED|g" -e "s|{canary}|$CANARY|g" -e "s|{mark}|$MARK|g" -e "s|{region}|$REGION|g" \
-    -e "s|{dead_letters}|$DEAD_LETTERS|g" -e "s|{message_log}|$MESSAGE_LOG|g" -e "s|{push}|$PUSH|g" \
+  sed -e "s|{orchestrator}|$WATCHED|g" -e "s|{canary}|$CANARY|g" -e "s|{mark}|$MARK|g" \
+    -e "s|{region}|$REGION|g" \
+    -e "s|{dead_letters}|$DEAD_LETTERS|g" -e "s|{message_log}|$MESSAGE_LOG|g" -e \
+      "s|{push}|$PUSH|g" \
     -e "s|\"{channels}\"|$channels|" "$1" >"$copy"
   # Where it is not known which service it is, those of all.
   has "$WATCHED" || sed -i "s| AND resource.labels.service_name=.\"none.\"||" "$copy"

@@ -14,7 +14,8 @@ single() {
 
 for file in $(policies); do
   copy=$(render "$file")
-  found=$(gcloud monitoring policies list --filter="userLabels.canary~^$CANARY$ AND displayName=\"$(title "$copy")\"" \
+  found=$(gcloud monitoring policies list \
+    --filter="userLabels.canary~^$CANARY$ AND displayName=\"$(title "$copy")\"" \
     --format='value(name,userLabels.content)')
   single "$found" "$(title "$copy")"
   read -r name content <<<"$found" || true
@@ -29,14 +30,16 @@ done
 
 # Those that no file is for any more, because something else is watched now.
 titles=$(for file in $(policies); do title "$(render "$file")"; done)
-live=$(gcloud monitoring policies list --filter="userLabels.canary~^$CANARY$" --format='csv[no-heading](name,displayName)')
+live=$(gcloud monitoring policies list --filter="userLabels.canary~^$CANARY$" \
+  --format='csv[no-heading](name,displayName)')
 while IFS=, read -r name title; do
   [[ -z $name ]] || grep -qxF "$(tr -d '"' <<<"$title")" <<<"$titles" ||
     echo "WARNING: the policy $title is of an earlier deployment: gcloud monitoring policies delete $name" >&2
 done <<<"$live"
 
 copy=$(render deploy/monitoring/dashboard.json)
-found=$(gcloud monitoring dashboards list --filter="labels.canary~^$CANARY$ AND displayName=\"$(title "$copy")\"" \
+found=$(gcloud monitoring dashboards list \
+  --filter="labels.canary~^$CANARY$ AND displayName=\"$(title "$copy")\"" \
   --format='value(name,labels.content,etag)')
 single "$found" "$(title "$copy")"
 read -r name content etag <<<"$found" || true

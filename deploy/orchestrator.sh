@@ -7,7 +7,8 @@ if beside; then
   echo "_ORCHESTRATOR=none: no orchestrator, topic or subscription is made, or changed"
   exit
 fi
-gcloud pubsub topics describe "$TOPIC" --format=none 2>/dev/null || gcloud pubsub topics create "$TOPIC"
+gcloud pubsub topics describe "$TOPIC" --format=none 2>/dev/null ||
+   gcloud pubsub topics create "$TOPIC"
 gcloud pubsub topics describe "$DEAD_LETTERS" --format=none 2>/dev/null ||
   gcloud pubsub topics create "$DEAD_LETTERS" --labels="$LABELS"
 deploy_function orchestrator "$ORCHESTRATOR" orchestrate "${GIVEN_PHASE:+,PHASE=$PHASE}" "" \
@@ -35,8 +36,10 @@ deadLetterPolicy.deadLetterTopic=projects/$GOOGLE_CLOUD_PROJECT/topics/$DEAD_LET
 deadLetterPolicy.maxDeliveryAttempts=100
 messageRetentionDuration=604800s
 retainAckedMessages=True"
-subscription "$PUSH" "$TOPIC" "$wanted" --push-endpoint="$url" --push-auth-service-account="$ORCHESTRATOR_ACCOUNT" \
-  --push-auth-token-audience="$url" --ack-deadline=600 --min-retry-delay=10s --max-retry-delay=600s \
+subscription "$PUSH" "$TOPIC" "$wanted" --push-endpoint="$url" \
+  --push-auth-service-account="$ORCHESTRATOR_ACCOUNT" \
+  --push-auth-token-audience="$url" --ack-deadline=600 --min-retry-delay=10s \
+    --max-retry-delay=600s \
   --dead-letter-topic="$DEAD_LETTERS" --max-delivery-attempts=100 \
   --message-retention-duration=7d --retain-acked-messages --expiration-period=never
 gcloud pubsub subscriptions add-iam-policy-binding "$PUSH" \
@@ -44,7 +47,8 @@ gcloud pubsub subscriptions add-iam-policy-binding "$PUSH" \
 
 # A subscription's topic cannot be changed, and what is queued on another one is not thrown away
 # here.
-left=$(gcloud pubsub subscriptions list --filter="pushConfig.pushEndpoint=$url AND -topic=$TOPIC_PATH" \
+left=$(gcloud pubsub subscriptions list \
+  --filter="pushConfig.pushEndpoint=$url AND -topic=$TOPIC_PATH" \
   --format='value(name.basename())')
 for old in $left; do
   echo "WARNING: $old still pushes to $ORCHESTRATOR, from another topic. When it is empty:" >&2

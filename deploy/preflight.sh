@@ -9,16 +9,22 @@ bootstrap="bash deploy/bootstrap.sh $GOOGLE_CLOUD_PROJECT \"the substitutions of
 # service's to 49.
 for name in "$CANARY" "$ORCHESTRATOR" "$PAGE"; do
   ! has "$name" || [[ $name =~ ^[a-z][a-z0-9-]{4,28}[a-z0-9]$ ]] ||
-    lacks "a name instead of '$name': 6 to 30 small letters, digits and hyphens" "_CANARY, _ORCHESTRATOR and _PAGE say the names"
+    lacks "a name instead of '$name': 6 to 30 small letters, digits and hyphens" \
+      "_CANARY, _ORCHESTRATOR and _PAGE say the names"
 done
-for pair in "$CANARY $ORCHESTRATOR" "$CANARY $PAGE" "$ORCHESTRATOR $PAGE" "$CANARY resilience-deployer" \
+for pair in "$CANARY $ORCHESTRATOR" "$CANARY $PAGE" "$ORCHESTRATOR $PAGE" \
+  "$CANARY resilience-deployer" \
   "$ORCHESTRATOR resilience-deployer" "$PAGE resilience-deployer"; do
   [[ ${pair% *} != "${pair#* }" || $pair == "none none" ]] ||
-    lacks "two names: ${pair% *} is the name of two things" "_CANARY, _ORCHESTRATOR and _PAGE say the names"
+    lacks "two names: ${pair% *} is the name of two things" \
+      "_CANARY, _ORCHESTRATOR and _PAGE say the names"
 done
-((${#CANARY} <= 20)) || lacks "a shorter name than $CANARY: its scheduler's account is $CANARY-scheduler" "_CANARY has 20 at the most"
+((${#CANARY} <= 20)) || lacks \
+  "a shorter name than $CANARY: its scheduler's account is $CANARY-scheduler" \
+  "_CANARY has 20 at the most"
 [[ $CONCURRENCY =~ ^[1-9][0-9]{0,2}$ && $MAX_INSTANCES =~ ^[1-9][0-9]{0,2}$ ]] ||
-  lacks "numbers: _CONCURRENCY is '$CONCURRENCY', _MAX_INSTANCES is '$MAX_INSTANCES'" "8 and 20 are the defaults"
+  lacks "numbers: _CONCURRENCY is '$CONCURRENCY', _MAX_INSTANCES is '$MAX_INSTANCES'" \
+    "8 and 20 are the defaults"
 
 if [[ -z $NOTIFICATION_CHANNELS ]]; then
   lacks "_NOTIFICATION_CHANNELS: nobody would learn that the canary is silent; give names of channels, or none" \
@@ -58,13 +64,16 @@ theirs() {
   local found
   # shellcheck disable=SC2053 # a pattern
   ! found=$("${@:3}" 2>/dev/null) || [[ $found == $2 ]] ||
-    lacks "a free name: $1 is there, and this canary's deployment has not made it" "_CANARY, _ORCHESTRATOR, _PAGE and _TOPIC say the names"
+    lacks "a free name: $1 is there, and this canary's deployment has not made it" \
+      "_CANARY, _ORCHESTRATOR, _PAGE and _TOPIC say the names"
 }
 for account in $(accounts); do
-  gcloud iam service-accounts describe "$account" --format=none || lacks "the account $account" "$bootstrap"
+  gcloud iam service-accounts describe "$account" --format=none ||
+     lacks "the account $account" "$bootstrap"
   mark=$MARK
   if [[ $account == "$DEPLOYER" ]]; then mark=$OURS; fi
-  theirs "the account $account" "$mark" gcloud iam service-accounts describe "$account" --format='value(description)'
+  theirs "the account $account" "$mark" gcloud iam service-accounts describe "$account" \
+    --format='value(description)'
 done
 bound=$(patiently 7 bindings)
 for granted in $(project_roles); do
@@ -74,7 +83,8 @@ for granted in $(project_roles); do
 done
 for database in "$FIRESTORE_DATABASE" $MEMORY_DATABASE; do
   has "$database" || continue
-  mode=$(gcloud firestore databases describe --database="$database" --format='value(type)') || mode="not there"
+  mode=$(gcloud firestore databases describe --database="$database" --format='value(type)') ||
+     mode="not there"
   how="--location=$FIRESTORE_LOCATION --type=firestore-native"
   if [[ $mode != FIRESTORE_NATIVE ]]; then
     lacks "a Firestore database $database in native mode: it is $mode; _FIRESTORE_DATABASE may name another" \
@@ -87,11 +97,13 @@ for dataset in $READ_DATASETS; do
     continue
   fi
   [[ -z $BIGQUERY_LOCATION || $found == *"\"location\":\"$BIGQUERY_LOCATION\""* ]] ||
-    lacks "the dataset $dataset in $BIGQUERY_LOCATION: it is elsewhere" "_BIGQUERY_LOCATION says where"
+    lacks "the dataset $dataset in $BIGQUERY_LOCATION: it is elsewhere" \
+      "_BIGQUERY_LOCATION says where"
 done
 beside || big show "$(table_of "$TABLE")" >/dev/null || lacks "the table $TABLE" "$bootstrap"
 if [[ -n $MESSAGE_TABLE ]]; then
-  big show "$(table_of "$MESSAGE_TABLE")" >/dev/null || lacks "the table $MESSAGE_TABLE" "$bootstrap"
+  big show "$(table_of "$MESSAGE_TABLE")" >/dev/null ||
+     lacks "the table $MESSAGE_TABLE" "$bootstrap"
 fi
 
 for secret in $SLACK_SECRET $HEARTBEAT_SECRET; do
@@ -99,9 +111,11 @@ for secret in $SLACK_SECRET $HEARTBEAT_SECRET; do
     lacks "the secret $secret" "gcloud secrets create $secret --data-file=-"
 done
 if has "$PHASES_FILE"; then
-  theirs "the secret $PHASES_SECRET" "$CANARY" gcloud secrets describe "$PHASES_SECRET" --format='value(labels.canary)'
+  theirs "the secret $PHASES_SECRET" "$CANARY" gcloud secrets describe "$PHASES_SECRET" \
+    --format='value(labels.canary)'
   held=$(gcloud secrets describe "$PHASES_SECRET" --format='value(labels.content)') || held=
-  [[ $held == "$PHASES_CONTENT" ]] || lacks "$PHASES_FILE, as it is here, in the secret $PHASES_SECRET" "$bootstrap"
+  [[ $held == "$PHASES_CONTENT" ]] || lacks \
+    "$PHASES_FILE, as it is here, in the secret $PHASES_SECRET" "$bootstrap"
 fi
 
 # A list, because describe fails as well where a function may not be seen.
@@ -114,21 +128,26 @@ for name in "$CANARY" "$ORCHESTRATOR" "$PAGE"; do
       "give _ORCHESTRATOR, _CANARY or _PAGE another name; _ORCHESTRATOR=none deploys the canary beside it"
 done
 for name in "$CANARY" "$CANARY-notify-test"; do
-  theirs "the job $name" "$MARK" gcloud scheduler jobs describe "$name" --location="$REGION" --format='value(description)'
+  theirs "the job $name" "$MARK" gcloud scheduler jobs describe "$name" --location="$REGION" \
+    --format='value(description)'
 done
 for file in deploy/monitoring/metrics/*.json; do
   name=${CANARY}_$(basename "$file" .json)
-  theirs "the metric $name" "*$MARK;*" gcloud logging metrics describe "$name" --format='value(description)'
+  theirs "the metric $name" "*$MARK;*" gcloud logging metrics describe "$name" \
+    --format='value(description)'
 done
 if ! beside; then
-  theirs "the topic $DEAD_LETTERS" "$CANARY" gcloud pubsub topics describe "$DEAD_LETTERS" --format='value(labels.canary)'
+  theirs "the topic $DEAD_LETTERS" "$CANARY" gcloud pubsub topics describe "$DEAD_LETTERS" \
+    --format='value(labels.canary)'
 fi
 for name in $(beside || echo "$PUSH" "$DEAD_LETTERS") ${MESSAGE_TABLE:+"$MESSAGE_LOG"}; do
-  theirs "the subscription $name" "$CANARY" gcloud pubsub subscriptions describe "$name" --format='value(labels.canary)'
+  theirs "the subscription $name" "$CANARY" gcloud pubsub subscriptions describe "$name" \
+    --format='value(labels.canary)'
 done
 if beside && has "$WATCHED_SERVICE"; then
   [[ -n $(gcloud run services list --filter="metadata.name~^$WATCHED_SERVICE$" --format='value(metadata.name)') ]] ||
-    lacks "the Cloud Run service $WATCHED_SERVICE" "gcloud run services list; _WATCHED_SERVICE=none does without"
+    lacks "the Cloud Run service $WATCHED_SERVICE" \
+      "gcloud run services list; _WATCHED_SERVICE=none does without"
 fi
 
 # What this project has made anywhere, and this deployment would leave running beside its own.
@@ -146,20 +165,24 @@ if ! beside && [[ -z $GIVEN_INSTANCES ]]; then
   most=$(gcloud run services list --region="$REGION" --filter="metadata.name~^$ORCHESTRATOR$" \
     --format="value(spec.template.metadata.annotations['autoscaling.knative.dev/maxScale'])")
   [[ ${most:-20} == 20 ]] ||
-    lacks "_MAX_INSTANCES: $ORCHESTRATOR may have $most, and would have 20" "_MAX_INSTANCES=$most, or _MAX_INSTANCES=20"
+    lacks "_MAX_INSTANCES: $ORCHESTRATOR may have $most, and would have 20" \
+      "_MAX_INSTANCES=$most, or _MAX_INSTANCES=20"
 fi
 if [[ -z $GIVEN_TOPIC ]] && { ! beside || [[ -n $MESSAGE_TABLE ]]; }; then
-  topics=$(gcloud pubsub subscriptions list --filter="labels.canary~^$CANARY$" --format='value(topic.basename())')
+  topics=$(gcloud pubsub subscriptions list --filter="labels.canary~^$CANARY$" \
+    --format='value(topic.basename())')
   for other in $topics; do
     [[ " $TOPIC $DEAD_LETTERS " == *" $other "* || $other == *-dead-letters ]] ||
-      lacks "_TOPIC: what is deployed listens to $other" "_TOPIC=$other, or _TOPIC=$TOPIC if it shall be this one now"
+      lacks "_TOPIC: what is deployed listens to $other" \
+        "_TOPIC=$other, or _TOPIC=$TOPIC if it shall be this one now"
   done
 fi
 
 # Two orchestrators on one topic register each other's completions, and the fault of the one is
 # hidden.
 if ! beside; then
-  pushing=$(gcloud pubsub subscriptions list --filter="topic=$TOPIC_PATH AND pushConfig.pushEndpoint:*" \
+  pushing=$(gcloud pubsub subscriptions list \
+    --filter="topic=$TOPIC_PATH AND pushConfig.pushEndpoint:*" \
     --format='value(name.basename())')
   for other in $pushing; do
     [[ " $PUSH ${OTHER_SUBSCRIPTIONS//,/ } " == *" $other "* ]] ||

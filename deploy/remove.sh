@@ -7,7 +7,8 @@ PROJECT_NUMBER=$(gcloud projects describe "$GOOGLE_CLOUD_PROJECT" --format='valu
 source deploy/common.sh
 
 all_kept
-if ! beside && [[ -z $TABLE ]]; then lacks "the bigquery_table of $PHASE in $PHASES" "_PHASE and _PHASES_FILE say which"; fi
+if ! beside && [[ -z $TABLE ]]; then lacks "the bigquery_table of $PHASE in $PHASES" \
+  "_PHASE and _PHASES_FILE say which"; fi
 if ((missing)); then
   echo "What was granted is only found by the settings of the deployment: nothing is removed." >&2
   exit 1
@@ -27,15 +28,18 @@ labelled() { echo "$1.managed_by~^$OURS$ AND $1.canary~^$CANARY$"; }
 # this here.
 policies=$(gcloud monitoring policies list --filter="$(labelled userLabels)" --format='value(name)')
 dashboards=$(gcloud monitoring dashboards list --filter="$(labelled labels)" --format='value(name)')
-subscriptions=$(gcloud pubsub subscriptions list --filter="$(labelled labels)" --format='value(name.basename())')
+subscriptions=$(gcloud pubsub subscriptions list --filter="$(labelled labels)" \
+  --format='value(name.basename())')
 functions=$(gcloud run services list --filter="$(labelled metadata.labels)" \
   --format="csv[no-heading](metadata.name,metadata.labels['cloud.googleapis.com/location'])")
 topics=$(gcloud pubsub topics list --filter="$(labelled labels)" --format='value(name.basename())')
 metrics=$(gcloud logging metrics list --filter="description~\"$MARK;\"" --format='value(name)')
 secrets=$(gcloud secrets list --filter="$(labelled labels)" --format='value(name.basename())')
-accounts=$(gcloud iam service-accounts list --filter="description~\"^$MARK$\"" --format='value(email)')
+accounts=$(gcloud iam service-accounts list --filter="description~\"^$MARK$\"" \
+  --format='value(email)')
 # The account that deploys is of all canaries of the project, and goes with the last.
-others=$(gcloud run services list --filter="metadata.labels.managed_by~^$OURS$ AND NOT metadata.labels.canary~^$CANARY$" \
+others=$(gcloud run services list \
+  --filter="metadata.labels.managed_by~^$OURS$ AND NOT metadata.labels.canary~^$CANARY$" \
   --format='value(metadata.labels.canary)')
 if [[ -z $others ]]; then
   accounts+=" $(gcloud iam service-accounts list --filter="description~\"^$OURS$\"" --format='value(email)')"
@@ -51,7 +55,8 @@ for name in $dashboards; do
   plan "dashboard $name" gcloud monitoring dashboards delete "$name"
 done
 for where in $({ echo "$REGION" && cut -sd, -f2 <<<"$functions"; } | sort -u); do
-  jobs=$(gcloud scheduler jobs list --location="$where" --filter="description~\"^$MARK$\"" --format='value(name.basename())')
+  jobs=$(gcloud scheduler jobs list --location="$where" --filter="description~\"^$MARK$\"" \
+    --format='value(name.basename())')
   for name in $jobs; do
     plan "job $name in $where" gcloud scheduler jobs delete "$name" --location="$where"
   done
@@ -60,7 +65,8 @@ for name in $subscriptions; do
   plan "subscription $name, with what is queued on it" gcloud pubsub subscriptions delete "$name"
 done
 while IFS=, read -r name where; do
-  [[ -z $name ]] || plan "function $name in $where" gcloud run services delete "$name" --region="$where"
+  [[ -z $name ]] || plan "function $name in $where" gcloud run services delete "$name" \
+    --region="$where"
 done <<<"$functions"
 for name in $topics; do
   plan "topic $name" gcloud pubsub topics delete "$name"
@@ -97,7 +103,8 @@ for secret in $SLACK_SECRET $HEARTBEAT_SECRET; do
   has "$secret" || continue
   for pair in "$CANARY_ACCOUNT=secretAccessor" "$DEPLOYER=viewer"; do
     leaves "${pair%=*}" || continue
-    plan "secretmanager.${pair#*=} of ${pair%=*} on $secret" gcloud secrets remove-iam-policy-binding "$secret" \
+    plan "secretmanager.${pair#*=} of ${pair%=*} on $secret" gcloud secrets \
+      remove-iam-policy-binding "$secret" \
       --member="serviceAccount:${pair%=*}" --role="roles/secretmanager.${pair#*=}" --format=none
   done
 done

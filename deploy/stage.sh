@@ -22,7 +22,8 @@ without orchestrator_resilience/{testing.py,py.typed}
 case $name in
   canary)
     cp -R "$repository/canary" "$folder"
-    without orchestrator_resilience/{function,orchestrator,probe}.py canary/{__main__.py,commands,playback,py.typed}
+    without orchestrator_resilience/{function,orchestrator,probe}.py \
+      canary/{__main__.py,commands,playback,py.typed}
     handler=canary package=canary
     ;;
   orchestrator)

@@ -45,11 +45,13 @@ sees() {
 checks_of() {
   local latest
   latest=$(of_service "$1" status.latestCreatedRevisionName) || latest=
-  expect "$1: its latest revision is ready" "${latest:-a revision}" "$(of_service "$1" status.latestReadyRevisionName)"
+  expect "$1: its latest revision is ready" "${latest:-a revision}" \
+    "$(of_service "$1" status.latestReadyRevisionName)"
   expect "$1: all traffic goes to the latest revision" $'True\t100' \
     "$(of_service "$1" 'spec.traffic[0].latestRevision,spec.traffic[0].percent')"
   [[ -z $2 ]] ||
-    expect "$1: its caller may invoke it" "serviceAccount:$2" "$(invokers "$1" | grep -x "serviceAccount:$2")"
+    expect "$1: its caller may invoke it" "serviceAccount:$2" \
+      "$(invokers "$1" | grep -x "serviceAccount:$2")"
   expect "$1: the public may not" '' "$(public "$1")"
   # Who has turned that off lets everybody in, whatever the roles say; gcloud run services update
   # --invoker-iam-check turns it on again.
@@ -70,42 +72,51 @@ else
     "$(of_subscription "$PUSH" pushConfig.oidcToken.serviceAccountEmail)"
   expect "$PUSH calls for the orchestrator" "$(of_service "$ORCHESTRATOR" status.url)" \
     "$(of_subscription "$PUSH" pushConfig.oidcToken.audience)"
-  expect "$PUSH waits as long as a delivery may take" 600 "$(of_subscription "$PUSH" ackDeadlineSeconds)"
+  expect "$PUSH waits as long as a delivery may take" 600 \
+    "$(of_subscription "$PUSH" ackDeadlineSeconds)"
   expect "what it cannot take is kept" "projects/$GOOGLE_CLOUD_PROJECT/topics/$DEAD_LETTERS" \
     "$(of_subscription "$PUSH" deadLetterPolicy.deadLetterTopic)"
-  expect "the dead letters have a subscription" "projects/$GOOGLE_CLOUD_PROJECT/topics/$DEAD_LETTERS" \
+  expect "the dead letters have a subscription" \
+    "projects/$GOOGLE_CLOUD_PROJECT/topics/$DEAD_LETTERS" \
     "$(of_subscription "$DEAD_LETTERS" topic)"
 fi
 
 if has "$PAGE"; then checks_of "$PAGE" ""; fi
 checks_of "$CANARY" "$SCHEDULER_ACCOUNT"
 expect "its job is on" ENABLED "$(of_job state)"
-expect "its job calls as the scheduler" "$SCHEDULER_ACCOUNT" "$(of_job httpTarget.oidcToken.serviceAccountEmail)"
-expect "its job calls the canary" "$(of_service "$CANARY" status.url)" "$(of_job httpTarget.oidcToken.audience)"
+expect "its job calls as the scheduler" "$SCHEDULER_ACCOUNT" \
+  "$(of_job httpTarget.oidcToken.serviceAccountEmail)"
+expect "its job calls the canary" "$(of_service "$CANARY" status.url)" \
+  "$(of_job httpTarget.oidcToken.audience)"
 
 for file in $(policies); do
   copy=$(render "$file")
   title=$(title "$copy")
   expect "the policy '$title' is on" True \
-    "$(gcloud monitoring policies list --filter="userLabels.canary~^$CANARY$ AND displayName=\"$title\"" --format='value(enabled)')"
+    "$(gcloud monitoring policies list --filter="userLabels.canary~^$CANARY$ AND \
+    displayName=\"$title\"" --format='value(enabled)')"
   # An edit in the console keeps the label by which the deployment knows what it has written.
-  live=$(gcloud monitoring policies list --filter="userLabels.canary~^$CANARY$ AND displayName=\"$title\"" --format=json)
+  live=$(gcloud monitoring policies list \
+    --filter="userLabels.canary~^$CANARY$ AND displayName=\"$title\"" --format=json)
   edits=$(diff <(watched <"$copy") <(watched <<<"$live")) || true
   expect "the policy '$title' watches and notifies as $file says" '' "$edits"
   if [[ -n $edits ]]; then
-    name=$(gcloud monitoring policies list --filter="userLabels.canary~^$CANARY$ AND displayName=\"$title\"" --format='value(name)')
+    name=$(gcloud monitoring policies list \
+      --filter="userLabels.canary~^$CANARY$ AND displayName=\"$title\"" --format='value(name)')
     echo "Keep the edit in $file and _NOTIFICATION_CHANNELS, or let the next deployment undo it after" >&2
     echo "gcloud monitoring policies update $name --update-user-labels=content=edited" >&2
   fi
 done
 if [[ -n $MESSAGE_TABLE ]]; then
-  expect "the message log listens to the topic" "$TOPIC_PATH" "$(of_subscription "$MESSAGE_LOG" topic)"
+  expect "the message log listens to the topic" "$TOPIC_PATH" \
+    "$(of_subscription "$MESSAGE_LOG" topic)"
   expect "the message log writes" ACTIVE "$(of_subscription "$MESSAGE_LOG" bigqueryConfig.state)"
 fi
 
 # What an earlier deployment needed, and this one does not.
 wanted=$(project_roles | sed -E 's/^([^=]*)=([^=]*)=?(.*)$/serviceAccount:\1,roles\/\2,\3/')
-surplus=$(bindings | grep -F -f <(accounts | tr ' ' '\n' | sed 's/.*/serviceAccount:&,/') | grep -vxF "$wanted") || true
+surplus=$(bindings | grep -F -f <(accounts | tr ' ' '\n' | sed 's/.*/serviceAccount:&,/') \
+  | grep -vxF "$wanted") || true
 while IFS=, read -r member role database; do
   [[ -n $member ]] || continue
   echo "WARNING: ${member#*:} has $role${database:+ on the database $database}, and needs it no longer:" >&2
@@ -120,7 +131,8 @@ gcloud scheduler jobs run "$CANARY" --location="$REGION"
 said=''
 for _ in {1..24}; do
   sleep 10
-  said=$(gcloud logging read "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"$CANARY\"
+  said=$(gcloud logging read \
+    "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"$CANARY\"
     AND jsonPayload.run=\"CANARY_RUN\" AND timestamp>=\"$since\"" --limit=1 \
     --format='value(jsonPayload.outcome,jsonPayload.message)')
   sees "$said" && break
