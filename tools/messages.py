@@ -75,7 +75,7 @@ def events() -> tuple[Happening, ...]:
 
 
 def notification(kind: NotificationKind) -> tuple[datetime, Notification]:
-    """Return the last notification of a kind about the date that was blocked, and when it was sent."""
+    """Return the last notification of a kind about the blocked date, and when it was sent."""
     sent = [(at, what) for at, what in events() if isinstance(what, Notification)]
     own = [(at, what) for at, what in sent if what.verdict.game_date == BLOCKED]
     return [(at, what) for at, what in own if what.kind is kind][-1]

@@ -1,4 +1,4 @@
-"""Every member of each closed list has each of its texts, so that every channel can send its date."""
+"""Every member of each closed list has each of its texts, and every channel can send its date."""
 
 import importlib
 import io
@@ -120,7 +120,7 @@ def notification(
     cause: CauseKind = CauseKind.NOT_RUN,
     impact: Impact = Impact.UNKNOWN,
 ) -> Notification:
-    """Return a notification of a date whose path, causes and standing facts have one of everything."""
+    """Return a notification whose path, causes and standing facts have one of everything."""
     verdict = Verdict(
         kind=kind,
         phase="phase2",

@@ -739,8 +739,8 @@ def test_durations_as_people_say_them(duration: timedelta, text: str) -> None:
     assert duration_text(duration) == text
 
 
-# Without the work query the processors' own reports, and what else is there, decide: with it, 0 or 9
-# games would have made the second of the first.
+# Without the work query the processors' own reports, and what else is there, decide: with it, 0 or
+# 9 games would have made the second of the first.
 BY_OTHER_EVIDENCE = {
     (K.IDLE, K.INCOMPLETE),
     (K.TRIGGERED, K.PREMATURE),
