@@ -147,7 +147,7 @@ done
 if beside && has "$WATCHED_SERVICE"; then
   [[ -n $(gcloud run services list --filter="metadata.name~^$WATCHED_SERVICE$" --format='value(metadata.name)') ]] ||
     lacks "the Cloud Run service $WATCHED_SERVICE" \
-      "gcloud run services list; _WATCHED_SERVICE=none does without"
+      "_WATCHED_SERVICE=none does without; gcloud run services list shows which there are"
 fi
 
 # What this project has made anywhere, and this deployment would leave running beside its own.

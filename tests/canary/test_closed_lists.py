@@ -113,6 +113,10 @@ CHANNELS: list[Send] = [to_the_log, to_slack, to_the_terminal, to_the_page]
 EVERYWHERE = pytest.mark.parametrize("send", CHANNELS)
 
 
+# How many names a standing fact has: the revisions before and after, the parts of a change.
+NAMED = dict.fromkeys(StandingKind, 3) | {StandingKind.CHANGED_REVISION: 2}
+
+
 def notification(
     kind: VerdictKind = VerdictKind.UNTRIGGERED,
     of: NotificationKind = NotificationKind.OPENED,
@@ -130,7 +134,9 @@ def notification(
         missing=("p2_bigdataball_pbp",),
         causes=(Cause(kind=cause, subjects=("p2_bigdataball_pbp",), until=Stage.DECIDED),),
         path=tuple(Step(stage=stage, state=state) for stage in Stage for state in State),
-        standing=tuple(Standing(standing, ("one", "two", "three")) for standing in StandingKind),
+        standing=tuple(
+            Standing(fact, ("one", "two", "three")[: NAMED[fact]]) for fact in StandingKind
+        ),
     )
     return Notification(
         of, Incident(kind=kind, level=level(verdict), opened_at=NOW - timedelta(hours=1)), verdict
