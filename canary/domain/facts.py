@@ -322,10 +322,10 @@ def newcomers(evidence: Evidence, phase: Phase, history: Iterable[Evidence]) -> 
     reported before, and is left out, is a mistake of the orchestrator's instead, and so is a list
     that it gives on one date only.
     """
-    waited_for = value_or(evidence.progress, _NO_REPORTS).orchestrator_expected
+    orchestrator_expected = value_or(evidence.progress, _NO_REPORTS).orchestrator_expected
     expected = phase.on(evidence.game_date, evidence.mode).expected
     # A list of other names altogether is none that grew.
-    if not waited_for or waited_for.isdisjoint(expected):
+    if not orchestrator_expected or orchestrator_expected.isdisjoint(expected):
         return frozenset()
     neighbours = [
         neighbour
@@ -338,7 +338,7 @@ def newcomers(evidence: Evidence, phase: Phase, history: Iterable[Evidence]) -> 
         return frozenset()
     before = [neighbour for neighbour in neighbours if neighbour.game_date < evidence.game_date]
     return expected.difference(
-        waited_for, *(_known_names(neighbour) for neighbour in (evidence, *before))
+        orchestrator_expected, *(_known_names(neighbour) for neighbour in (evidence, *before))
     )
 
 

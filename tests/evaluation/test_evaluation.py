@@ -121,7 +121,7 @@ def always_before_it_ran(verdict: Verdict, *_: object, **__: object) -> Verdict:
 @pytest.mark.parametrize(
     ("owner", "worse", "unmet"),
     [
-        (canary.run, {"notify": silent}, {"every fault is detected", "one opening"}),
+        (canary.run, {"notify_channels": silent}, {"every fault is detected", "one opening"}),
         (canary.run, {"where_it_stopped": always_not_delivered}, {"no cause is ever", "on 99 %"}),
         (canary.run, {"where_it_stopped": always_before_it_ran}, {"where it stopped", "on 99 %"}),
         (canary.domain.incident, {"REMIND_EVERY": timedelta(minutes=15)}, {"one opening"}),

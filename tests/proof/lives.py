@@ -120,7 +120,7 @@ class Life:
         with ExitStack() as stack:
             stack.enter_context(patch.object(sources, "Background", AtOnce))
             for name, instead in {
-                "_judge_one": judged,
+                "_judge_date": judged,
                 "_explained": lambda one, *_: one.verdict,
                 "read_traces": lambda _, dates, *__, **___: dict.fromkeys(dates, Traces()),
                 "_warnings": lambda *_: (),

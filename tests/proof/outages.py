@@ -288,7 +288,7 @@ class _Scenario:
 
     def connect(self) -> None:
         """Open every connection, while nobody is told of anything yet."""
-        with patch.object(canary.run, "notify", lambda *_, **__: Notified()):
+        with patch.object(canary.run, "notify_channels", lambda *_, **__: Notified()):
             self._run(0)
 
     def after(self) -> Iterator[str]:
