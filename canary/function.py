@@ -9,8 +9,6 @@ CANARY_RUN line on stdout, and requests HEARTBEAT_URL if it answers 200. With PA
 another canary, this is a page of that canary: it answers to GET alone, and writes nothing.
 """
 
-import json
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,6 +24,7 @@ from flask.typing import ResponseReturnValue
 from canary.domain.remembered import DEFAULT_CANARY
 from canary.notify.channel import Channels
 from canary.notify.heartbeat import Heartbeat
+from canary.notify.log_entry import write_entry
 from canary.notify.message import CommandLine, date_path
 from canary.notify.opening import open_channels
 from canary.page.headers import HEADERS
@@ -211,7 +210,7 @@ class Canary(msgspec.Struct, frozen=True):
             and answer[1] == HTTPStatus.OK
             and (failure := self.heartbeat.beat())
         ):
-            _write({"severity": "WARNING", "message": f"CANARY_HEARTBEAT: {failure}"})
+            write_entry({"severity": "WARNING", "message": f"CANARY_HEARTBEAT: {failure}"})
         return answer
 
     def _notify_test(self, now: datetime) -> _Json:
@@ -224,7 +223,7 @@ class Canary(msgspec.Struct, frozen=True):
             "run": "CANARY_NOTIFY_TEST",
             "all_sent": are_all_sent,
         }
-        _write({"severity": "INFO" if are_all_sent else "ERROR", **line})
+        write_entry({"severity": "INFO" if are_all_sent else "ERROR", **line})
         return {
             "channels": failures,
             "reason": "" if are_all_sent else words,
@@ -252,7 +251,7 @@ def _failure(error: Exception) -> Reply:
     answer = {"run": "CANARY_RUN", "outcome": "COULD_NOT_TELL", "reason": reason}
     entry = {"severity": "ERROR", "message": f"CANARY_RUN failed: {reason}", **answer}
     with suppress(OSError, ValueError):  # where nothing can be printed, the answer says it alone
-        _write({**entry, "stack_trace": traceback.format_exc()})
+        write_entry({**entry, "stack_trace": traceback.format_exc()})
     return answer, 503
 
 
@@ -266,13 +265,4 @@ def _log(report: Report) -> None:
     # comes each run.
     is_whole = report.outcome is not Outcome.COULD_NOT_TELL and not report.notified.to_json()
     severity = "INFO" if is_whole else "WARNING"
-    _write({"severity": severity, "message": f"CANARY_RUN: {words}", **line})
-
-
-def _write(entry: Mapping[str, Any]) -> None:
-    """Write a log entry in one piece.
-
-    `print` writes its newline apart, and another thread's line may come between.
-    """
-    sys.stdout.write(json.dumps(entry) + "\n")
-    sys.stdout.flush()
+    write_entry({"severity": severity, "message": f"CANARY_RUN: {words}", **line})

@@ -23,6 +23,17 @@ from orchestrator_resilience.phase import Phase
 _MAXIMUM_MESSAGE = 8_000
 
 
+def write_entry(entry: Mapping[str, Any], stream: TextIO | None = None) -> None:
+    """Write a log entry in one piece, by default to stdout.
+
+    `print` writes its newline apart, and another thread's line may come between.
+    """
+    # Looked up each time: functions-framework replaces it.
+    target = sys.stdout if stream is None else stream
+    target.write(json.dumps(entry) + "\n")
+    target.flush()
+
+
 class LogChannel:
     """One structured log entry a fault, which a log-based alert policy can match by `canary_alert`.
 
@@ -53,7 +64,7 @@ class LogChannel:
         faults = messages_by_fault(notifications, self._phases, self._command, now)
         # all are made before any is written
         for entry in [self._entry(group, message) for group, message in faults]:
-            self._write(entry)
+            write_entry(entry, self._stream)
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (the log has the time)
         """Write a warning about the canary itself."""
@@ -61,15 +72,8 @@ class LogChannel:
             Warned.CHANNEL: {"canary_channel": "REFUSED"},
             Warned.TEST: {"severity": "NOTICE", "canary_alert": what, "headline": text},
         }
-        self._write(
-            {"severity": "ERROR", "message": f"CANARY_{what}: {text}", **matched.get(what, {})}
-        )
-
-    def _write(self, entry: Mapping[str, Any]) -> None:
-        # Looked up each time: functions-framework replaces it.
-        stream = sys.stdout if self._stream is None else self._stream
-        stream.write(json.dumps(entry) + "\n")
-        stream.flush()
+        entry = {"severity": "ERROR", "message": f"CANARY_{what}: {text}", **matched.get(what, {})}
+        write_entry(entry, self._stream)
 
     def _entry(self, group: Sequence[Notification], message: Message) -> dict[str, Any]:
         """Return the entry of one group: the fields of its worst date, and all its `game_dates`."""
