@@ -7,17 +7,12 @@ secrets=
 # The latest, because a webhook that was revoked has to be replaced without a deployment.
 if has "$SLACK_SECRET"; then secrets+=",SLACK_WEBHOOK_URL=$SLACK_SECRET:latest"; fi
 if has "$HEARTBEAT_SECRET"; then secrets+=",HEARTBEAT_URL=$HEARTBEAT_SECRET:latest"; fi
-variables=${GIVEN_PHASE:+,PHASE=$PHASE}
-# What the platform itself writes down of the orchestrator: who was turned away, and what was given
-# up.
-if has "$WATCHED"; then variables+=,ORCHESTRATOR_SERVICE=$WATCHED; fi
-letters=$DEAD_LETTERS
+variables=$(reader_variables)
+letters=$DEAD_LETTERS # what Pub/Sub gave up
 if beside; then letters=$WATCHED_DEAD_LETTERS; fi
 if has "$letters"; then variables+=,DEAD_LETTERS=$letters; fi
-if has "$MEMORY_DATABASE"; then variables+=,MEMORY_DATABASE=$MEMORY_DATABASE; fi
 if has "$PAGE" && [[ -z $PAGE_URL ]]; then PAGE_URL=$(of_service "$PAGE" status.url); fi
 if has "$PAGE_URL"; then variables+=,PAGE_URL=$PAGE_URL; fi
-if has "$RUNBOOK_URL"; then variables+=,RUNBOOK_URL=$RUNBOOK_URL; fi
 deploy_function canary "$CANARY" canary "$variables" "$secrets" \
   --service-account="$CANARY_ACCOUNT" --timeout="$RUN_SECONDS" --max-instances=3
 may_invoke "$SCHEDULER_ACCOUNT" "$CANARY"

@@ -158,6 +158,16 @@ deploy_function() {
   gcloud run services update-traffic "$2" --region="$REGION" --to-latest
 }
 
+# reader_variables: prints the variables that the canary and its page have alike.
+reader_variables() {
+  local variables=${GIVEN_PHASE:+,PHASE=$PHASE}
+  # What the platform itself writes down of the orchestrator: who was turned away.
+  if has "$WATCHED"; then variables+=,ORCHESTRATOR_SERVICE=$WATCHED; fi
+  if has "$MEMORY_DATABASE"; then variables+=,MEMORY_DATABASE=$MEMORY_DATABASE; fi
+  if has "$RUNBOOK_URL"; then variables+=,RUNBOOK_URL=$RUNBOOK_URL; fi
+  echo "$variables"
+}
+
 # phases_version: prints which version of the secret is the phases file of this deployment, as
 # bootstrap.sh has noted.
 phases_version() { gcloud secrets describe "$PHASES_SECRET" --format='value(labels.version)'; }
@@ -258,8 +268,8 @@ render() {
   done
   sed -e "s|{orchestrator}|$WATCHED|g" -e "s|{canary}|$CANARY|g" -e "s|{mark}|$MARK|g" \
     -e "s|{region}|$REGION|g" \
-    -e "s|{dead_letters}|$DEAD_LETTERS|g" -e "s|{message_log}|$MESSAGE_LOG|g" -e \
-      "s|{push}|$PUSH|g" \
+    -e "s|{dead_letters}|$DEAD_LETTERS|g" -e "s|{message_log}|$MESSAGE_LOG|g" \
+    -e "s|{push}|$PUSH|g" \
     -e "s|\"{channels}\"|$channels|" "$1" >"$copy"
   # Where it is not known which service it is, those of all.
   has "$WATCHED" || sed -i "s| AND resource.labels.service_name=.\"none.\"||" "$copy"

@@ -12,8 +12,10 @@ single() {
   fi
 }
 
+titles=
 for file in $(policies); do
   copy=$(render "$file")
+  titles+=$(title "$copy")$'\n'
   found=$(gcloud monitoring policies list \
     --filter="userLabels.canary~^$CANARY$ AND displayName=\"$(title "$copy")\"" \
     --format='value(name,userLabels.content)')
@@ -29,7 +31,6 @@ for file in $(policies); do
 done
 
 # Those that no file is for any more, because something else is watched now.
-titles=$(for file in $(policies); do title "$(render "$file")"; done)
 live=$(gcloud monitoring policies list --filter="userLabels.canary~^$CANARY$" \
   --format='csv[no-heading](name,displayName)')
 while IFS=, read -r name title; do

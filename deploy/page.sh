@@ -7,9 +7,5 @@ if ! has "$PAGE"; then
   echo "_PAGE names no function: no page of its own"
   exit
 fi
-variables=,PAGE_OF=$CANARY${GIVEN_PHASE:+,PHASE=$PHASE}
-if has "$WATCHED"; then variables+=,ORCHESTRATOR_SERVICE=$WATCHED; fi
-if has "$MEMORY_DATABASE"; then variables+=,MEMORY_DATABASE=$MEMORY_DATABASE; fi
-if has "$RUNBOOK_URL"; then variables+=,RUNBOOK_URL=$RUNBOOK_URL; fi
-deploy_function canary "$PAGE" canary "$variables" "" \
+deploy_function canary "$PAGE" canary ",PAGE_OF=$CANARY$(reader_variables)" "" \
   --service-account="$PAGE_ACCOUNT" --timeout=60 --max-instances=3

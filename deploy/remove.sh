@@ -46,14 +46,16 @@ if [[ -z $others ]]; then
 fi
 bound=$(bindings)
 
+# plan_each WHAT NAMES COMMAND…: the command for each of the names.
+plan_each() {
+  local name
+  for name in $2; do plan "$1 $name" "${@:3}" "$name"; done
+}
+
 echo "Of $CANARY in $GOOGLE_CLOUD_PROJECT:"
 # First what would notify of the rest being gone, then what calls, then what is called.
-for name in $policies; do
-  plan "alert policy $name" gcloud monitoring policies delete "$name"
-done
-for name in $dashboards; do
-  plan "dashboard $name" gcloud monitoring dashboards delete "$name"
-done
+plan_each "alert policy" "$policies" gcloud monitoring policies delete
+plan_each dashboard "$dashboards" gcloud monitoring dashboards delete
 for where in $({ echo "$REGION" && cut -sd, -f2 <<<"$functions"; } | sort -u); do
   jobs=$(gcloud scheduler jobs list --location="$where" --filter="description~\"^$MARK$\"" \
     --format='value(name.basename())')
@@ -68,15 +70,13 @@ while IFS=, read -r name where; do
   [[ -z $name ]] || plan "function $name in $where" gcloud run services delete "$name" \
     --region="$where"
 done <<<"$functions"
-for name in $topics; do
-  plan "topic $name" gcloud pubsub topics delete "$name"
-done
-for name in $metrics; do
-  plan "metric $name" gcloud logging metrics delete "$name"
-done
+plan_each topic "$topics" gcloud pubsub topics delete
+plan_each metric "$metrics" gcloud logging metrics delete
 
 # An account's grants go before it: what is granted to one that is gone stays in the policies for
-# ever. revoke ROLE TABLE|SCHEMA NAME ACCOUNT
+# ever.
+
+# revoke ROLE TABLE|SCHEMA NAME ACCOUNT
 revoke() {
   plan "$1 of $4 on $3" big query --use_legacy_sql=false \
     "REVOKE \`roles/$1\` ON $2 \`$3\` FROM \"serviceAccount:$4\""
@@ -119,9 +119,7 @@ done
 if leaves "$DEPLOYER"; then
   plan "the sources of builds in $SOURCES" gcloud storage rm "$SOURCES" --recursive
 fi
-for account in $accounts; do
-  plan "account $account" gcloud iam service-accounts delete "$account"
-done
+plan_each account "$accounts" gcloud iam service-accounts delete
 
 echo "What stays, because it holds what was written, or is not this canary's alone:"
 echo "  the tables, their datasets, the topic $TOPIC, the Firestore databases, the progress documents"
