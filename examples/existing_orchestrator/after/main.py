@@ -1,9 +1,8 @@
 """A Phase 2 orchestrator of the shape of February 2026, with its faults: see ../README.md.
 
-EXPECT_BDL               false: p2_bdl_box_scores is off the list, as it is switched off (default
-true) TRACKER_WRITES_DOCUMENT  false: the tracker keeps out of the transaction's document (default
-true) DEADLINE_MINUTES         how long after the first completion the flag is set without everybody
-(default 240)
+- EXPECT_BDL: false takes p2_bdl_box_scores off the list, as it is switched off (default true).
+- TRACKER_WRITES_DOCUMENT: false keeps the tracker out of the transaction's document (default true).
+- DEADLINE_MINUTES: how long after the first completion the flag is set without everybody (240).
 """
 
 import base64
