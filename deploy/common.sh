@@ -13,7 +13,8 @@ beside() { [[ $ORCHESTRATOR == none ]]; }
 
 # As they were given: one that is forgotten, where something else is live, is refused by preflight.
 GIVEN_TOPIC=$TOPIC GIVEN_PHASE=$PHASE GIVEN_DATABASE=$FIRESTORE_DATABASE
-GIVEN_CONCURRENCY=$CONCURRENCY GIVEN_INSTANCES=$MAX_INSTANCES
+GIVEN_CONCURRENCY=$CONCURRENCY GIVEN_INSTANCES=$MAX_INSTANCES GIVEN_LOCATION=$BIGQUERY_LOCATION
+if [[ $BIGQUERY_LOCATION == none ]]; then BIGQUERY_LOCATION=; fi
 CONCURRENCY=${CONCURRENCY:-8}
 MAX_INSTANCES=${MAX_INSTANCES:-20}
 TOPIC=${TOPIC:-nba-phase2-raw-complete}
@@ -195,13 +196,13 @@ variables_of() {
 }
 
 # keeps VARIABLE SUBSTITUTION GIVEN [DEFAULT]: what is live has to be said again, or taken away with
-# a word.
+# a word: with none, or with the default where there always is one.
 keeps() {
   local found
   if [[ -z $3 ]] && found=$(grep "^$1," <<<"$live") &&
      [[ ${found#*,} != "${4:-not the default}" ]]; then
     lacks "$2: what is deployed has $(tr , ' ' <<<"${found%,}"), and would lose it" \
-      "give it again, or none, if it is to be taken away"
+      "give it again, or ${4:-none}, if it is to be taken away"
   fi
 }
 
@@ -216,10 +217,10 @@ all_kept() {
   keeps PAGE_URL _PAGE_URL "$PAGE_URL$PAGE"
   keeps RUNBOOK_URL _RUNBOOK_URL "$RUNBOOK_URL"
   keeps PHASES_FILE _PHASES_FILE "$PHASES_FILE"
-  keeps PHASE _PHASE "$GIVEN_PHASE"
-  keeps FIRESTORE_DATABASE _FIRESTORE_DATABASE "$GIVEN_DATABASE"
+  keeps PHASE _PHASE "$GIVEN_PHASE" phase2
+  keeps FIRESTORE_DATABASE _FIRESTORE_DATABASE "$GIVEN_DATABASE" "(default)"
   keeps MEMORY_DATABASE _MEMORY_DATABASE "$MEMORY_DATABASE"
-  keeps BIGQUERY_LOCATION _BIGQUERY_LOCATION "$BIGQUERY_LOCATION"
+  keeps BIGQUERY_LOCATION _BIGQUERY_LOCATION "$GIVEN_LOCATION"
   keeps THREADS _CONCURRENCY "$GIVEN_CONCURRENCY" 8
   if beside; then
     keeps ORCHESTRATOR_SERVICE _WATCHED_SERVICE "$WATCHED_SERVICE"
